@@ -1,0 +1,130 @@
+"""Weather stations report at the same time, in one event loop, and each report is one commit.
+
+Everything here is awaited: the repository's verbs end in ``_async``, arrays are written and read through
+``zarr.api.asynchronous``. The stations commit to the same branch; the arrays that they change differ, so a
+commit that comes second is rebased onto the first one and goes through. A heartbeat beside them measures how
+long the event loop was ever kept from other work.
+
+    python examples/async_client.py
+    python examples/async_client.py --path /tmp/weather --stations 20 --reports 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import zarr.api.asynchronous as zarr_async
+
+import icechunk
+
+HOURS = 24
+HEARTBEAT = 0.005
+
+
+async def create_stations(repository: icechunk.Repository, names: list[str], reports: int) -> str:
+    session = await repository.writable_session_async("main")
+    await zarr_async.create_group(store=session.store, attributes={"title": "Weather stations"})
+    for name in names:
+        await zarr_async.create(
+            store=session.store,
+            path=name,
+            shape=(reports, HOURS),
+            chunks=(1, HOURS),
+            dtype="float32",
+            fill_value=np.nan,
+        )
+    return await session.commit_async(f"Create {len(names)} stations")
+
+
+async def report(repository: icechunk.Repository, name: str, day: int, temperatures: np.ndarray) -> None:
+    """Write one day of one station and commit it on top of whatever came before."""
+    session = await repository.writable_session_async("main")
+    array = await zarr_async.open_array(store=session.store, path=name, mode="r+")
+    await array.setitem((day, slice(None)), temperatures)
+    await session.commit_async(f"{name}, day {day}", rebase_with=icechunk.ConflictDetector())
+
+
+async def run_station(repository: icechunk.Repository, number: int, name: str, reports: int) -> None:
+    random = np.random.default_rng(number)
+    for day in range(reports):
+        await report(repository, name, day, random.normal(12, 6, HOURS).astype("float32"))
+
+
+async def longest_pause(stop: asyncio.Event) -> float:
+    """Seconds by which the event loop was late at most, until told to stop."""
+    longest = 0.0
+    while not stop.is_set():
+        started = time.perf_counter()
+        await asyncio.sleep(HEARTBEAT)
+        longest = max(longest, time.perf_counter() - started - HEARTBEAT)
+    return longest
+
+
+async def mean_temperature(repository: icechunk.Repository, name: str, **version: str) -> float:
+    session = await repository.readonly_session_async(**version)
+    array = await zarr_async.open_array(store=session.store, path=name, mode="r")
+    return float(np.mean(np.asarray(await array.getitem(slice(None)))))
+
+
+async def run(storage: icechunk.Storage, stations: int, reports: int) -> None:
+    repository = await icechunk.Repository.open_or_create_async(storage)
+    names = [f"station-{number:02}" for number in range(stations)]
+    await create_stations(repository, names, reports)
+
+    stop = asyncio.Event()
+    heartbeat = asyncio.create_task(longest_pause(stop))
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as tasks:
+        for number, name in enumerate(names):
+            tasks.create_task(run_station(repository, number, name, reports))
+    seconds = time.perf_counter() - started
+    stop.set()
+    pause = await heartbeat
+    print(f"{stations * reports} reports of {stations} stations in {seconds:.2f} s")
+    print(f"longest pause of the event loop: {pause * 1000:.0f} ms")
+
+    reported = await repository.lookup_branch_async("main")
+    await repository.create_tag_async("reported", reported)
+    await repository.create_branch_async("corrected", reported)
+    session = await repository.writable_session_async("corrected")
+    array = await zarr_async.open_array(store=session.store, path=names[0], mode="r+")
+    values = np.asarray(await array.getitem(slice(None)))
+    await array.setitem(slice(None), values + 1)
+    corrected = await session.commit_async(f"{names[0]} reads one degree low")
+
+    difference = await repository.diff_async(from_tag="reported", to_snapshot_id=corrected)
+    print(f"branches: {', '.join(sorted(await repository.list_branches_async()))}")
+    print(f"changed from reported to corrected: {', '.join(sorted(difference.updated_chunks))}")
+    for label, version in (("reported", {"tag": "reported"}), ("corrected", {"branch": "corrected"})):
+        print(f"mean of {names[0]} as {label}: {await mean_temperature(repository, names[0], **version):.2f}")
+
+    snapshots = [snapshot async for snapshot in repository.async_ancestry(branch="corrected")]
+    print(f"\nhistory of corrected: {len(snapshots)} snapshots, the newest are")
+    for snapshot in snapshots[:5]:
+        print(f"  {snapshot.id}  {snapshot.written_at:%H:%M:%S.%f}  {snapshot.message}")
+    commits = sum(", day " in snapshot.message for snapshot in snapshots)
+    if commits != stations * reports:
+        raise SystemExit(f"{stations * reports} reports were committed, the history holds {commits}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Concurrent commits in one event loop.")
+    parser.add_argument(
+        "--path", type=Path, help="a new directory to keep the repository in (default: in memory)"
+    )
+    parser.add_argument("--stations", type=int, default=10, help="that report at the same time (default: 10)")
+    parser.add_argument("--reports", type=int, default=3, help="of each station (default: 3)")
+    options = parser.parse_args()
+    if options.path is not None:
+        storage = icechunk.local_filesystem_storage(str(options.path))
+    else:
+        storage = icechunk.in_memory_storage()
+    asyncio.run(run(storage, options.stations, options.reports))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The typed objects of a repository: fetched, decoded and cached; encoded and written.
+
+Rules of this file: caches are asked before anything is awaited; an object that
+several callers want at the same time is fetched once; whoever writes an object
+leaves it in the cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icechunk._async.backends import open_backend_async
+from icechunk._core.object_keys import (
+    REPO,
+    chunk_key,
+    manifest_key,
+    snapshot_key,
+    transaction_log_key,
+)
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._format.header import IMPLEMENTATION, FileType, unwrap, wrap
+from icechunk._format.manifest import decode_manifest, encode_manifest
+from icechunk._format.repo import decode_repo, encode_repo
+from icechunk._format.snapshot import ManifestFile, ManifestRef, decode_snapshot
+from icechunk._format.transaction_log import decode_transaction_log, encode_transaction_log
+from icechunk._io.concurrency import run_in_thread_async
+from icechunk._io.random import random_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Buffer
+
+    from icechunk._async.backends import AsyncBackend
+    from icechunk._format.chunk_refs import ChunkRefs
+    from icechunk._format.manifest import Manifest
+    from icechunk._format.repo_info import RepoInfo
+    from icechunk._format.snapshot import Snapshot
+    from icechunk._format.transaction_log import TransactionLog
+    from icechunk._io.asset_cache import AssetCache
+    from icechunk.storage import Version
+
+_LARGE = 1 << 17
+"""Objects of more bytes than this are packed and unpacked in a thread, off the event loop."""
+
+_MANY_REFERENCES = 4096
+"""Manifests of more references than this are encoded in a thread."""
+
+
+class AsyncAssets:
+    """Access to the objects of one repository."""
+
+    def __init__(self, cache: AssetCache) -> None:
+        self.cache = cache
+        self._backend: AsyncBackend | None = None
+
+    @classmethod
+    def of(cls, cache: AssetCache) -> AsyncAssets:
+        """The one instance that belongs to a cache."""
+        return cache.once(cls, lambda: cls(cache))
+
+    async def backend_async(self) -> AsyncBackend:
+        """The storage backend, opened on first use."""
+        if self._backend is None:
+            self._backend = await open_backend_async(self.cache.storage, self.cache.settings.storage)
+        return self._backend
+
+    # Snapshots
+
+    async def fetch_snapshot_async(self, snapshot_id: bytes) -> Snapshot:
+        """The snapshot of an id."""
+        known = self.cache.snapshots.get(snapshot_id)
+        if known is not None:
+            return known
+
+        async def fetch_async() -> Snapshot:
+            key = snapshot_key(snapshot_id)
+            payload, spec_version = await self._fetch_async(key, FileType.SNAPSHOT)
+            snapshot = decode_snapshot(payload, spec_version, key)
+            self.cache.snapshots.put(snapshot_id, snapshot, len(snapshot) + 1)
+            return snapshot
+
+        return await self.cache.flights.run_async(("snapshot", snapshot_id), fetch_async)
+
+    async def write_snapshot_async(self, snapshot_id: bytes, payload: bytes, spec_version: int) -> Snapshot:
+        """Write an encoded snapshot; returns it as a reader will see it."""
+        key = snapshot_key(snapshot_id)
+        await self._write_async(key, payload, FileType.SNAPSHOT, spec_version)
+        snapshot = decode_snapshot(payload, spec_version, key)
+        self.cache.snapshots.put(snapshot_id, snapshot, len(snapshot) + 1)
+        return snapshot
+
+    async def snapshot_created_at_async(self, snapshot_id: bytes) -> int:
+        """When the file of a snapshot was written, in microseconds, by the storage's clock."""
+        backend = await self.backend_async()
+        info = await backend.head_async(snapshot_key(snapshot_id))
+        return int(info.created_at.timestamp() * 1_000_000)
+
+    # Manifests
+
+    async def fetch_manifest_async(self, manifest_id: bytes, size_bytes: int | None = None) -> Manifest:
+        """The manifest of an id; `size_bytes`, where known, is the size of its object."""
+        known = self.cache.manifests.get(manifest_id)
+        if known is not None:
+            return known
+
+        async def fetch_async() -> Manifest:
+            key = manifest_key(manifest_id)
+            payload, _ = await self._fetch_async(key, FileType.MANIFEST, size_bytes)
+            manifest = decode_manifest(payload, key)
+            self.cache.manifests.put(manifest_id, manifest, manifest.num_refs)
+            return manifest
+
+        return await self.cache.flights.run_async(("manifest", manifest_id), fetch_async)
+
+    async def write_manifest_async(
+        self, node_id: bytes, references: ChunkRefs, spec_version: int
+    ) -> tuple[ManifestRef, ManifestFile]:
+        """Write the references of one array as a new manifest."""
+        manifest_id = random_id()
+        pack = _pack_manifest
+        level = self.cache.settings.compression_level
+        if len(references) > _MANY_REFERENCES:
+            data = await run_in_thread_async(pack, manifest_id, node_id, references, spec_version, level)
+        else:
+            data = pack(manifest_id, node_id, references, spec_version, level)
+        await self._put_async(manifest_key(manifest_id), data, FileType.MANIFEST, spec_version)
+        return (
+            ManifestRef(object_id=manifest_id, extents=references.bounds()),
+            ManifestFile(id=manifest_id, size_bytes=len(data), num_chunk_refs=len(references)),
+        )
+
+    # Transaction logs
+
+    async def fetch_transaction_log_async(self, snapshot_id: bytes) -> TransactionLog:
+        """The transaction log of a snapshot."""
+        known = self.cache.transaction_logs.get(snapshot_id)
+        if known is not None:
+            return known
+        key = transaction_log_key(snapshot_id)
+        payload, spec_version = await self._fetch_async(key, FileType.TRANSACTION_LOG)
+        log = decode_transaction_log(payload, spec_version, key)
+        self.cache.transaction_logs.put(snapshot_id, log, log_weight(log))
+        return log
+
+    async def write_transaction_log_async(self, log: TransactionLog, spec_version: int) -> None:
+        """Write the transaction log of a snapshot."""
+        payload = encode_transaction_log(log, spec_version)
+        await self._write_async(transaction_log_key(log.id), payload, FileType.TRANSACTION_LOG, spec_version)
+        self.cache.transaction_logs.put(log.id, log, log_weight(log))
+
+    # The repo object
+
+    async def fetch_repo_info_async(self) -> tuple[RepoInfo, Version]:
+        """The repo object as it is now, with its version.
+
+        Raises
+        ------
+        StorageError
+            Kind `object-not-found`: there is none.
+        """
+        known = self.cache.repo_info
+        backend = await self.backend_async()
+        fetched = await backend.get_versioned_async(REPO, None if known is None else known[1])
+        if fetched is None:
+            assert known is not None
+            return known
+        data, version = fetched
+        payload = unwrap(data, FileType.REPO_INFO, REPO).payload
+        self.cache.repo_info = current = (decode_repo(payload, REPO), version)
+        return current
+
+    async def replace_repo_info_async(self, info: RepoInfo, expected: Version | None) -> Version:
+        """Write the repo object if its version still is `expected` (None: if there is none).
+
+        Raises
+        ------
+        PreconditionFailed
+            Somebody else wrote it.
+        """
+        backend = await self.backend_async()
+        spec_version = int(info.spec_version)
+        data = wrap(encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level)
+        settings = self.cache.settings.storage
+        try:
+            version = await backend.put_conditional_async(
+                REPO,
+                data,
+                expected,
+                metadata=self._object_metadata(FileType.REPO_INFO, spec_version),
+                storage_class=settings.storage_class,
+            )
+        except PreconditionFailed:
+            self.cache.repo_info = None
+            raise
+        self.cache.repo_info = (info, version)
+        return version
+
+    async def fetch_if_present_async(self, key: str) -> tuple[Buffer, Version] | None:
+        """The bytes and version of a small object; None if there is no such object."""
+        backend = await self.backend_async()
+        try:
+            return await backend.get_versioned_async(key)
+        except StorageError as error:
+            if error.kind == ErrorKind.OBJECT_NOT_FOUND:
+                return None
+            raise
+
+    # Chunks
+
+    async def read_chunk_async(self, chunk_id: bytes, start: int, end: int) -> Buffer:
+        """Bytes `start` to `end` of a chunk object."""
+        backend = self._backend or await self.backend_async()
+        chunks = self.cache.chunks
+        if not chunks.capacity:
+            return await backend.get_async(chunk_key(chunk_id), start, end)
+        data = chunks.get((chunk_id, start, end))
+        if data is None:
+            data = await backend.get_async(chunk_key(chunk_id), start, end)
+            chunks.put((chunk_id, start, end), data, end - start)
+        return data
+
+    async def write_chunk_async(self, data: bytes) -> bytes:
+        """Write a new chunk object; returns its id."""
+        chunk_id = random_id()
+        backend = self._backend or await self.backend_async()
+        settings = self.cache.settings.storage
+        await backend.put_async(
+            chunk_key(chunk_id), data, storage_class=settings.chunks_storage_class or settings.storage_class
+        )
+        return chunk_id
+
+    # Packed files
+
+    async def _fetch_async(
+        self, key: str, file_type: FileType, size_bytes: int | None = None
+    ) -> tuple[bytes, int]:
+        backend = await self.backend_async()
+        data = await backend.get_async(key, 0, size_bytes)
+        if len(data) > _LARGE:
+            unwrapped = await run_in_thread_async(unwrap, data, file_type, key)
+        else:
+            unwrapped = unwrap(data, file_type, key)
+        return unwrapped.payload, unwrapped.spec_version
+
+    async def _write_async(self, key: str, payload: bytes, file_type: FileType, spec_version: int) -> None:
+        level = self.cache.settings.compression_level
+        if len(payload) > _LARGE:
+            data = await run_in_thread_async(wrap, payload, file_type, spec_version, level)
+        else:
+            data = wrap(payload, file_type, spec_version, level)
+        await self._put_async(key, data, file_type, spec_version)
+
+    async def _put_async(self, key: str, data: bytes, file_type: FileType, spec_version: int) -> None:
+        backend = await self.backend_async()
+        settings = self.cache.settings.storage
+        await backend.put_async(
+            key,
+            data,
+            metadata=self._object_metadata(file_type, spec_version),
+            storage_class=settings.metadata_storage_class or settings.storage_class,
+        )
+
+    def _object_metadata(self, file_type: FileType, spec_version: int) -> dict[str, str]:
+        return {
+            "ic_spec_ver": str(spec_version),
+            "ic_client": IMPLEMENTATION,
+            "ic_file_type": file_type.label,
+            "ic_comp_alg": "zstd",
+        }
+
+
+def log_weight(log: TransactionLog) -> int:
+    """The number of changes in a transaction log, by which it is cached."""
+    nodes: Sequence[frozenset[bytes]] = (
+        log.new_groups,
+        log.new_arrays,
+        log.deleted_groups,
+        log.deleted_arrays,
+        log.updated_arrays,
+        log.updated_groups,
+    )
+    return sum(map(len, nodes)) + sum(map(len, log.updated_chunks.values())) + len(log.moved_nodes)
+
+
+def _pack_manifest(
+    manifest_id: bytes, node_id: bytes, references: ChunkRefs, spec_version: int, level: int
+) -> bytes:
+    payload = encode_manifest(manifest_id, [(node_id, references)], spec_version)
+    return wrap(payload, FileType.MANIFEST, spec_version, level)

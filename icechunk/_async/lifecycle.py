@@ -1,0 +1,465 @@
+"""Creating and opening repositories, and their configuration.
+
+A repository of spec 2 is recognised by its `repo` object, one of spec 1 by the
+ref of its branch `main`; where both are (a migration was interrupted) spec 2
+wins. Opening lists nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from icechunk._async import refs_v1
+from icechunk._async.assets import AsyncAssets
+from icechunk._async.repo_info import check_can_write_async, update_repo_info_async
+from icechunk._core import repo_updates
+from icechunk._core.config_document import decode_config_yaml, encode_config_yaml
+from icechunk._core.config_document import decode_config_flexbuffers, encode_config_flexbuffers
+from icechunk._core.ids import INITIAL_SNAPSHOT_ID
+from icechunk._core.locations import authorized_prefixes
+from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._core.repository_state import RepositoryState
+from icechunk._core.settings import effective_config, resolve
+from icechunk._exceptions import (
+    ConflictError,
+    ErrorKind,
+    InvalidInputError,
+    RepositoryNotFoundError,
+    StorageError,
+)
+from icechunk._format.repo_info import SnapshotEntry
+from icechunk._format.snapshot import encode_snapshot
+from icechunk._format.transaction_log import TransactionLog
+from icechunk._io.asset_cache import AssetCache
+from icechunk._io.clock import now_us
+from icechunk._io.concurrency import map_concurrently_async
+from icechunk._io.machine import cpu_count
+from icechunk._io.random import random_id
+from icechunk.config import RepositoryConfig
+from icechunk.types import SpecVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icechunk._core.ops_log import Stamp
+    from icechunk._format.repo_info import RepoInfo
+    from icechunk.config import StorageSettings
+    from icechunk.credentials import AnyCredential
+    from icechunk.storage import Storage, Version
+
+_CONFIG_CONTENT_TYPE = "application/yaml"
+_INITIAL_MESSAGE = "Repository initialized"
+_INITIAL_METADATA = {"__icechunk": {"is_root": True}}
+
+
+class Found:
+    """What there is at a storage location: the spec version, and the stored configuration."""
+
+    __slots__ = ("config", "config_version", "spec_version")
+
+    def __init__(
+        self,
+        spec_version: SpecVersion,
+        config: RepositoryConfig | None,
+        config_version: Version | None = None,
+    ) -> None:
+        self.spec_version = spec_version
+        self.config = config
+        self.config_version = config_version
+
+
+class AsyncLifecycle(RepositoryState):
+    """The part of a repository that deals with its beginning and its configuration."""
+
+    @classmethod
+    async def create_async(
+        cls,
+        storage: Storage,
+        config: RepositoryConfig | None = None,
+        authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+        spec_version: SpecVersion | int | None = None,
+        check_clean_root: bool = True,
+    ) -> Self:
+        """Create a repository, with an empty first snapshot and the branch `main`.
+
+        Parameters
+        ----------
+        storage : Storage
+            Where to create it.
+        config : RepositoryConfig, optional
+            Configuration to use, and to store with the repository.
+        authorize_virtual_chunk_access : dict of str to credentials, optional
+            For each URL prefix of a virtual chunk container that may be read, its credentials.
+        spec_version : SpecVersion or int, optional
+            Version of the on-disk format; the newest when left out.
+        check_clean_root : bool, default True
+            Whether to refuse a location that holds anything.
+
+        Returns
+        -------
+        Repository
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `parent-directory-not-clean`, or `empty-prefix-creation` for a bucket's root.
+        ConflictError
+            Kind `repo-info-updated`: there is a repository.
+        ReadOnlyError
+            Kind `read-only-storage`.
+        ValueError
+            There is no such spec version.
+        """
+        version = SpecVersion.current() if spec_version is None else SpecVersion(spec_version)
+        access = authorized_prefixes(authorize_virtual_chunk_access)
+        storage_defaults = storage.default_settings()
+        effective = effective_config(storage_defaults, None, config)
+        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count()))
+        assets = AsyncAssets.of(cache)
+        await _check_creatable_async(assets, check_clean_root)
+        backend = await assets.backend_async()
+        await backend.prepare_root_async()
+        entry = await _write_initial_async(assets, version)
+        stored = effective if config is not None and config != RepositoryConfig() else None
+        config_version = None
+        if version is SpecVersion.v1:
+            try:
+                await refs_v1.set_branch_async(assets, "main", entry.id, None)
+            except ConflictError as error:
+                raise _exists_already(storage) from error
+            if stored is not None:
+                config_version = await _put_config_async(assets, stored, None)
+        else:
+            document = None if stored is None else encode_config_flexbuffers(stored)
+            info = repo_updates.create_repo(entry, now_us=now_us(), config=document)
+            try:
+                await assets.replace_repo_info_async(info, None)
+            except PreconditionFailed as error:
+                raise _exists_already(storage) from error
+        repository = cls()
+        repository._assemble(
+            cache, effective, version, virtual_access=access, config_version=config_version
+        )
+        return repository
+
+    @classmethod
+    async def open_async(
+        cls,
+        storage: Storage,
+        config: RepositoryConfig | None = None,
+        authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+    ) -> Self:
+        """Open an existing repository.
+
+        Parameters
+        ----------
+        storage : Storage
+            Where it is.
+        config : RepositoryConfig, optional
+            Laid over the stored configuration, member by member, for this object only.
+        authorize_virtual_chunk_access : dict of str to credentials, optional
+            For each URL prefix of a virtual chunk container that may be read, its credentials.
+
+        Returns
+        -------
+        Repository
+
+        Raises
+        ------
+        RepositoryNotFoundError
+            Kind `repository-not-found`.
+        FormatError
+            Kind `unsupported-spec-version`: written by a newer Icechunk.
+        """
+        access = authorized_prefixes(authorize_virtual_chunk_access)
+        storage_defaults = storage.default_settings()
+        provisional = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+        cache = AssetCache(storage, provisional)
+        found = await _find_async(AsyncAssets.of(cache))
+        if found is None:
+            raise RepositoryNotFoundError(
+                f"there is no repository at {storage.location}: create one with `Repository.create`",
+                ErrorKind.REPOSITORY_NOT_FOUND,
+            )
+        effective = effective_config(storage_defaults, found.config, config)
+        settings = resolve(effective, storage_defaults, cpu_count())
+        if settings != provisional:
+            repo_info = cache.repo_info
+            cache = AssetCache(storage, settings)
+            cache.repo_info = repo_info
+        repository = cls()
+        repository._assemble(
+            cache,
+            effective,
+            found.spec_version,
+            virtual_access=access,
+            config_version=found.config_version,
+        )
+        return repository
+
+    @classmethod
+    async def open_or_create_async(
+        cls,
+        storage: Storage,
+        config: RepositoryConfig | None = None,
+        authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+        create_version: SpecVersion | int | None = None,
+        check_clean_root: bool = True,
+    ) -> Self:
+        """Open a repository, or create it if there is none.
+
+        Parameters
+        ----------
+        storage : Storage
+        config : RepositoryConfig, optional
+        authorize_virtual_chunk_access : dict of str to credentials, optional
+        create_version : SpecVersion or int, optional
+            Version of the on-disk format for a repository that has to be created.
+        check_clean_root : bool, default True
+            Whether to refuse to create one where anything else is.
+
+        Returns
+        -------
+        Repository
+
+        See Also
+        --------
+        create, open
+        """
+        try:
+            return await cls.open_async(storage, config, authorize_virtual_chunk_access)
+        except RepositoryNotFoundError:
+            pass
+        try:
+            return await cls.create_async(
+                storage, config, authorize_virtual_chunk_access, create_version, check_clean_root
+            )
+        except (ConflictError, InvalidInputError):
+            # Somebody else may have created it since we looked.
+            if await cls.fetch_spec_version_async(storage) is None:
+                raise
+            return await cls.open_async(storage, config, authorize_virtual_chunk_access)
+
+    @staticmethod
+    async def exists_async(storage: Storage, storage_settings: StorageSettings | None = None) -> bool:
+        """Whether there is a repository at a storage location.
+
+        Parameters
+        ----------
+        storage : Storage
+        storage_settings : StorageSettings, optional
+            How to reach it, where the defaults do not do.
+
+        Returns
+        -------
+        bool
+        """
+        return await _look_async(storage, storage_settings) is not None
+
+    @staticmethod
+    async def fetch_spec_version_async(
+        storage: Storage, storage_settings: StorageSettings | None = None
+    ) -> SpecVersion | None:
+        """The version of the on-disk format of the repository at a storage location.
+
+        Parameters
+        ----------
+        storage : Storage
+        storage_settings : StorageSettings, optional
+
+        Returns
+        -------
+        SpecVersion or None
+            None where there is no repository.
+        """
+        found = await _look_async(storage, storage_settings)
+        return None if found is None else found.spec_version
+
+    @staticmethod
+    async def fetch_config_async(storage: Storage) -> RepositoryConfig | None:
+        """The configuration stored with the repository at a storage location.
+
+        Parameters
+        ----------
+        storage : Storage
+
+        Returns
+        -------
+        RepositoryConfig or None
+            None where none is stored.
+        """
+        found = await _look_async(storage, None)
+        return None if found is None else found.config
+
+    async def save_config_async(self) -> None:
+        """Store the configuration in effect, for everybody who opens the repository.
+
+        Raises
+        ------
+        ConflictError
+            Kind `config-updated`: somebody else stored one first (spec 1).
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        """
+        assets = AsyncAssets.of(self._cache)
+        if self._spec_version is SpecVersion.v1:
+            await check_can_write_async(assets)
+            self._config_version = await _put_config_async(assets, self._config, self._config_version)
+            return
+        document = encode_config_flexbuffers(self._config)
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.set_config(info, document, stamp)
+
+        await update_repo_info_async(assets, change)
+
+    async def reopen_async(
+        self,
+        config: RepositoryConfig | None = None,
+        authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+    ) -> Self:
+        """The same repository under another configuration.
+
+        Parameters
+        ----------
+        config : RepositoryConfig, optional
+            Laid over the configuration in effect, member by member.
+        authorize_virtual_chunk_access : dict of str to credentials, optional
+            Replaces the authorisations of this object.
+
+        Returns
+        -------
+        Repository
+            Another object; this one stays as it is.
+        """
+        storage_defaults = self.storage.default_settings()
+        effective = effective_config(storage_defaults, self._config, config)
+        settings = resolve(effective, storage_defaults, cpu_count())
+        cache = self._cache
+        if settings != cache.settings:
+            cache = AssetCache(self.storage, settings)
+            cache.repo_info = self._cache.repo_info
+        access: Mapping[str, Any] = self._virtual_access
+        if authorize_virtual_chunk_access is not None:
+            access = authorized_prefixes(authorize_virtual_chunk_access)
+        repository = type(self)()
+        repository._assemble(
+            cache,
+            effective,
+            self._spec_version,
+            virtual_access=access,
+            config_version=self._config_version,
+            commit_metadata=self._commit_metadata,
+        )
+        return repository
+
+
+async def _look_async(storage: Storage, storage_settings: StorageSettings | None) -> Found | None:
+    storage_defaults = storage.default_settings()
+    config = None if storage_settings is None else RepositoryConfig(storage=storage_settings)
+    settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+    return await _find_async(AsyncAssets.of(AssetCache(storage, settings)))
+
+
+async def _find_async(assets: AsyncAssets) -> Found | None:
+    """Look for a repository: one request where it is of spec 2."""
+    try:
+        info, _ = await assets.fetch_repo_info_async()
+    except StorageError as error:
+        if error.kind != ErrorKind.OBJECT_NOT_FOUND:
+            raise
+    else:
+        config = None if info.config is None else decode_config_flexbuffers(info.config, REPO)
+        return Found(SpecVersion(info.spec_version), config)
+    main, config_file = await map_concurrently_async(
+        assets.fetch_if_present_async, [branch_key("main"), CONFIG], 2
+    )
+    if main is None:
+        return None
+    if config_file is None:
+        return Found(SpecVersion.v1, None)
+    return Found(SpecVersion.v1, decode_config_yaml(bytes(config_file[0]), CONFIG), config_file[1])
+
+
+async def _check_creatable_async(assets: AsyncAssets, check_clean_root: bool) -> None:
+    storage = assets.cache.storage
+    await check_can_write_async(assets)
+    if storage.requires_prefix:
+        raise InvalidInputError(
+            f"a repository cannot be created at the root of a bucket ({storage.location}): give it a prefix",
+            ErrorKind.EMPTY_PREFIX_CREATION,
+        )
+    backend = await assets.backend_async()
+    if check_clean_root:
+        if not await backend.is_clean_async():
+            raise InvalidInputError(
+                f"{storage.location} is not empty: create the repository elsewhere, open the one that may be "
+                "there, or pass `check_clean_root=False`",
+                ErrorKind.PARENT_DIRECTORY_NOT_CLEAN,
+            )
+    elif await _find_async(assets) is not None:
+        raise _exists_already(storage)
+
+
+def _exists_already(storage: Storage) -> ConflictError:
+    return ConflictError(
+        message=f"there is a repository at {storage.location} already: open it with `Repository.open`",
+        kind=ErrorKind.REPO_INFO_UPDATED,
+    )
+
+
+async def _write_initial_async(assets: AsyncAssets, version: SpecVersion) -> SnapshotEntry:
+    """Write the first snapshot and, in spec 2, its empty transaction log."""
+    entry = SnapshotEntry(
+        id=INITIAL_SNAPSHOT_ID,
+        parent_id=None,
+        flushed_at=now_us(),
+        message=_INITIAL_MESSAGE,
+        metadata=_INITIAL_METADATA,
+    )
+    payload = encode_snapshot(
+        id=entry.id,
+        parent_id=None,
+        nodes=[],
+        flushed_at=entry.flushed_at,
+        message=entry.message,
+        metadata=entry.metadata,
+        manifest_files=[],
+        spec_version=int(version),
+    )
+    await assets.write_snapshot_async(entry.id, payload, int(version))
+    if version is not SpecVersion.v1:
+        nothing: frozenset[bytes] = frozenset()
+        log = TransactionLog(
+            id=entry.id,
+            new_groups=nothing,
+            new_arrays=nothing,
+            deleted_groups=nothing,
+            deleted_arrays=nothing,
+            updated_arrays=nothing,
+            updated_groups=nothing,
+            updated_chunks={},
+            moved_nodes=(),
+        )
+        await assets.write_transaction_log_async(log, int(version))
+    return entry
+
+
+async def _put_config_async(
+    assets: AsyncAssets, config: RepositoryConfig, expected: Version | None
+) -> Version:
+    """Replace `config.yaml`, after a backup, if nobody else has since it was read."""
+    backend = await assets.backend_async()
+    try:
+        if expected is not None:
+            backup = OVERWRITTEN + backup_name(CONFIG, now_us(), random_id())
+            await backend.copy_async(CONFIG, backup, expected)
+        return await backend.put_conditional_async(
+            CONFIG, encode_config_yaml(config), expected, content_type=_CONFIG_CONTENT_TYPE
+        )
+    except PreconditionFailed as error:
+        raise ConflictError(
+            message="somebody else stored another configuration: open the repository again, then save",
+            kind=ErrorKind.CONFIG_UPDATED,
+        ) from error

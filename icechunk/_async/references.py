@@ -1,0 +1,472 @@
+"""Branches, tags, history, and the sessions opened on them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from icechunk._async import refs_v1
+from icechunk._async.assets import AsyncAssets
+from icechunk._async.preload import preload_manifests_async
+from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
+from icechunk._core import repo_updates
+from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_selector, snapshot_info
+from icechunk._core.ids import id_text, parse_id
+from icechunk._core.repository_state import RepositoryState
+from icechunk._core.session_state import SessionState
+from icechunk._exceptions import ConflictError, ErrorKind, RefNotFoundError, SnapshotNotFoundError
+from icechunk.types import SessionMode, SpecVersion
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from icechunk._core.ops_log import Stamp
+    from icechunk._format.repo_info import RepoInfo
+    from icechunk._format.repo_info import SnapshotEntry
+    from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
+
+
+class AsyncReferences(RepositoryState):
+    """The part of a repository that deals with names and history."""
+
+    @property
+    def _assets_async(self) -> AsyncAssets:
+        return AsyncAssets.of(self._cache)
+
+    @property
+    def _is_v1(self) -> bool:
+        return self._spec_version is SpecVersion.v1
+
+    # Branches
+
+    async def list_branches_async(self) -> set[str]:
+        """Names of all branches.
+
+        Returns
+        -------
+        set of str
+        """
+        if self._is_v1:
+            return await refs_v1.list_branches_async(self._assets_async)
+        info = await fetch_repo_info_async(self._assets_async)
+        return set(info.branches)
+
+    async def lookup_branch_async(self, branch: str) -> str:
+        """The snapshot at the tip of a branch.
+
+        Parameters
+        ----------
+        branch : str
+
+        Returns
+        -------
+        str
+            The id of the snapshot.
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        """
+        return id_text(await self._branch_tip_async(branch))
+
+    async def create_branch_async(self, branch: str, snapshot_id: str) -> None:
+        """Create a branch.
+
+        Parameters
+        ----------
+        branch : str
+            Its name.
+        snapshot_id : str
+            The snapshot that it starts at.
+
+        Raises
+        ------
+        AlreadyExistsError
+            Kind `branch-already-exists`.
+        ConflictError
+            Kind `branch-update-conflict`: the branch exists, in a repository of spec 1.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
+        """
+        target = parse_id(snapshot_id)
+        if self._is_v1:
+            await check_can_write_async(self._assets_async)
+            await self._assets_async.fetch_snapshot_async(target)
+            await refs_v1.set_branch_async(self._assets_async, branch, target, None)
+            return
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.create_branch(info, branch, target, stamp)
+
+        await update_repo_info_async(self._assets_async, change)
+
+    async def reset_branch_async(
+        self, branch: str, snapshot_id: str, *, from_snapshot_id: str | None = None
+    ) -> None:
+        """Move a branch to another snapshot, related to its tip or not.
+
+        Parameters
+        ----------
+        branch : str
+        snapshot_id : str
+            The snapshot that becomes the tip.
+        from_snapshot_id : str, optional
+            The snapshot that has to be the tip now.
+
+        Raises
+        ------
+        ConflictError
+            Kind `branch-update-conflict`: the tip is not `from_snapshot_id`.
+        RefNotFoundError
+            Kind `ref-not-found`, or `branch-not-found` when `from_snapshot_id` is given.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`.
+        """
+        target = parse_id(snapshot_id)
+        source = None if from_snapshot_id is None else parse_id(from_snapshot_id)
+        if self._is_v1:
+            await self._reset_branch_v1_async(branch, target, source)
+            return
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.reset_branch(info, branch, target, stamp, from_snapshot_id=source)
+
+        await update_repo_info_async(self._assets_async, change)
+
+    async def _reset_branch_v1_async(self, branch: str, target: bytes, source: bytes | None) -> None:
+        assets = self._assets_async
+        await check_can_write_async(assets)
+        await assets.fetch_snapshot_async(target)
+        tip = await refs_v1.lookup_branch_async(assets, branch)
+        if source is not None and tip != source:
+            raise ConflictError(id_text(source), id_text(tip), kind=ErrorKind.BRANCH_UPDATE_CONFLICT)
+        await refs_v1.set_branch_async(assets, branch, target, tip)
+
+    async def delete_branch_async(self, branch: str) -> None:
+        """Delete a branch; its snapshots stay until garbage is collected.
+
+        Parameters
+        ----------
+        branch : str
+
+        Raises
+        ------
+        SessionStateError
+            Kind `cannot-delete-main`.
+        RefNotFoundError
+            Kind `ref-not-found`.
+        """
+        if self._is_v1:
+            await check_can_write_async(self._assets_async)
+            await refs_v1.delete_branch_async(self._assets_async, branch)
+            return
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.delete_branch(info, branch, stamp)
+
+        await update_repo_info_async(self._assets_async, change)
+
+    # Tags
+
+    async def list_tags_async(self) -> set[str]:
+        """Names of all tags that are not deleted.
+
+        Returns
+        -------
+        set of str
+        """
+        if self._is_v1:
+            return await refs_v1.list_tags_async(self._assets_async)
+        info = await fetch_repo_info_async(self._assets_async)
+        return set(info.tags)
+
+    async def lookup_tag_async(self, tag: str) -> str:
+        """The snapshot of a tag.
+
+        Parameters
+        ----------
+        tag : str
+
+        Returns
+        -------
+        str
+            The id of the snapshot.
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        """
+        return id_text(await self._tag_target_async(tag))
+
+    async def create_tag_async(self, tag: str, snapshot_id: str) -> None:
+        """Give a snapshot a name that never changes.
+
+        Parameters
+        ----------
+        tag : str
+            A name that no tag of this repository has or ever had.
+        snapshot_id : str
+
+        Raises
+        ------
+        AlreadyExistsError
+            Kind `tag-already-exists`, or `tag-previously-deleted`.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`.
+        SessionStateError
+            Kind `feature-flag-disabled`.
+        """
+        target = parse_id(snapshot_id)
+        if self._is_v1:
+            await check_can_write_async(self._assets_async)
+            await self._assets_async.fetch_snapshot_async(target)
+            await refs_v1.create_tag_async(self._assets_async, tag, target)
+            return
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.create_tag(info, tag, target, stamp)
+
+        await update_repo_info_async(self._assets_async, change)
+
+    async def delete_tag_async(self, tag: str) -> None:
+        """Delete a tag; its name cannot be used again.
+
+        Parameters
+        ----------
+        tag : str
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        SessionStateError
+            Kind `feature-flag-disabled`.
+        """
+        if self._is_v1:
+            await check_can_write_async(self._assets_async)
+            await refs_v1.delete_tag_async(self._assets_async, tag)
+            return
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.delete_tag(info, tag, stamp)
+
+        await update_repo_info_async(self._assets_async, change)
+
+    # History
+
+    async def async_ancestry(
+        self, *, branch: str | None = None, tag: str | None = None, snapshot_id: str | None = None
+    ) -> AsyncIterator[SnapshotInfo]:
+        """The history of a branch, a tag or a snapshot, newest first.
+
+        Parameters
+        ----------
+        branch, tag, snapshot_id : str, optional
+            Where to start; exactly one of the three.
+
+        Yields
+        ------
+        SnapshotInfo
+
+        Raises
+        ------
+        ValueError
+            None of the three was given, or more than one.
+        RefNotFoundError
+            Kind `ref-not-found`.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`.
+        """
+        one_selector(branch, tag, snapshot_id)
+        async for entry in self._ancestry_async(branch, tag, snapshot_id):
+            yield snapshot_info(entry)
+
+    async def _ancestry_async(
+        self, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> AsyncIterator[SnapshotEntry]:
+        if not self._is_v1:
+            info = await fetch_repo_info_async(self._assets_async)
+            for entry in info.ancestry(_resolve(info, branch, tag, snapshot_id)):
+                yield entry
+            return
+        next_id: bytes | None
+        if branch is not None:
+            next_id = await self._branch_tip_async(branch)
+        elif tag is not None:
+            next_id = await self._tag_target_async(tag)
+        else:
+            next_id = parse_id(snapshot_id or "")
+        while next_id is not None:
+            snapshot = await self._assets_async.fetch_snapshot_async(next_id)
+            yield entry_of(snapshot)
+            next_id = snapshot.parent_id
+
+    async def lookup_snapshot_async(self, snapshot_id: str) -> SnapshotInfo:
+        """What the history says about one snapshot.
+
+        Parameters
+        ----------
+        snapshot_id : str
+
+        Returns
+        -------
+        SnapshotInfo
+
+        Raises
+        ------
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`.
+        """
+        wanted = parse_id(snapshot_id)
+        if self._is_v1:
+            return snapshot_info(entry_of(await self._assets_async.fetch_snapshot_async(wanted)))
+        info = await fetch_repo_info_async(self._assets_async)
+        return snapshot_info(_require_snapshot(info, wanted))
+
+    async def list_manifest_files_async(self, snapshot_id: str) -> list[ManifestFileInfo]:
+        """The manifests that a snapshot refers to.
+
+        Parameters
+        ----------
+        snapshot_id : str
+
+        Returns
+        -------
+        list of ManifestFileInfo
+        """
+        from_id = parse_id(snapshot_id)
+        if not self._is_v1:
+            _require_snapshot(await fetch_repo_info_async(self._assets_async), from_id)
+        snapshot = await self._assets_async.fetch_snapshot_async(from_id)
+        return [manifest_file_info(file) for file in snapshot.manifest_files]
+
+    # Sessions
+
+    async def readonly_session_async(
+        self,
+        branch: str | None = None,
+        *,
+        tag: str | None = None,
+        snapshot_id: str | None = None,
+        as_of: datetime | None = None,
+    ) -> Any:
+        """Open a session that reads one snapshot.
+
+        Parameters
+        ----------
+        branch, tag, snapshot_id : str, optional
+            What to read; exactly one of the three.
+        as_of : datetime.datetime, optional
+            With `branch`: read its newest snapshot written at this time or before. Needs a
+            time zone.
+
+        Returns
+        -------
+        Session
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`, or `no-snapshot-at-time`.
+        ValueError
+            Not exactly one of the three, or `as_of` without `branch`.
+        TypeError
+            `as_of` has no time zone.
+        """
+        one_selector(branch, tag, snapshot_id)
+        if as_of is not None:
+            target = await self._tip_as_of_async(branch, as_of)
+        elif branch is not None:
+            target = await self._branch_tip_async(branch)
+        elif tag is not None:
+            target = await self._tag_target_async(tag)
+        else:
+            target = parse_id(snapshot_id or "")
+            if not self._is_v1:
+                _require_snapshot(await fetch_repo_info_async(self._assets_async), target)
+        return await self._open_session_async(target, None, SessionMode.readonly)
+
+    async def writable_session_async(self, branch: str) -> Any:
+        """Open a session that can change data and commit to a branch.
+
+        Parameters
+        ----------
+        branch : str
+
+        Returns
+        -------
+        Session
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        ReadOnlyError
+            Kind `read-only-storage` or `read-only-repository`.
+        """
+        await check_can_write_async(self._assets_async)
+        if self._is_v1:
+            tip = await refs_v1.lookup_branch_async(self._assets_async, branch)
+        else:
+            info = await fetch_repo_info_async(self._assets_async)
+            repo_updates.require_online(info)
+            tip = _resolve(info, branch, None, None)
+        return await self._open_session_async(tip, branch, SessionMode.writable)
+
+    async def _open_session_async(self, snapshot_id: bytes, branch: str | None, mode: SessionMode) -> Any:
+        snapshot = await self._assets_async.fetch_snapshot_async(snapshot_id)
+        await preload_manifests_async(self._assets_async, snapshot)
+        state = SessionState(
+            snapshot,
+            self._spec_version,
+            branch=branch,
+            mode=mode,
+            commit_metadata=self.default_commit_metadata(),
+        )
+        return self._new_session(state)
+
+    async def _tip_as_of_async(self, branch: str | None, as_of: datetime) -> bytes:
+        limit = as_of_us(branch, as_of)
+        async for entry in self._ancestry_async(branch, None, None):
+            if entry.flushed_at <= limit:
+                return entry.id
+        raise SnapshotNotFoundError(
+            f"branch `{branch}` has no snapshot written at {as_of.isoformat()} or before",
+            ErrorKind.NO_SNAPSHOT_AT_TIME,
+        )
+
+    async def _branch_tip_async(self, branch: str) -> bytes:
+        if self._is_v1:
+            return await refs_v1.lookup_branch_async(self._assets_async, branch)
+        return _resolve(await fetch_repo_info_async(self._assets_async), branch, None, None)
+
+    async def _tag_target_async(self, tag: str) -> bytes:
+        if self._is_v1:
+            return await refs_v1.lookup_tag_async(self._assets_async, tag)
+        return _resolve(await fetch_repo_info_async(self._assets_async), None, tag, None)
+
+
+def _resolve(info: RepoInfo, branch: str | None, tag: str | None, snapshot_id: str | None) -> bytes:
+    """The snapshot that a branch, a tag or the text of an id stands for."""
+    if branch is None and tag is None:
+        return _require_snapshot(info, parse_id(snapshot_id or "")).id
+    names, name = (info.branches, branch) if branch is not None else (info.tags, tag)
+    target = names.get(name or "")
+    if target is None:
+        raise RefNotFoundError(f"ref not found `{name}`", ErrorKind.REF_NOT_FOUND)
+    return target
+
+
+def _require_snapshot(info: RepoInfo, snapshot_id: bytes) -> SnapshotEntry:
+    entry = info.snapshot(snapshot_id)
+    if entry is None:
+        raise SnapshotNotFoundError(
+            f"snapshot `{id_text(snapshot_id)}` not found in the repository", ErrorKind.SNAPSHOT_NOT_FOUND
+        )
+    return entry

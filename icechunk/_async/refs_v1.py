@@ -1,0 +1,200 @@
+"""Branches and tags of a repository of spec 1: one small JSON object each.
+
+`refs/branch.<name>/ref.json` and `refs/tag.<name>/ref.json` hold
+`{"snapshot":"<id>"}`. A deleted tag keeps its `ref.json` and gets an empty
+`ref.json.deleted` beside it, so that its name can never be used again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from icechunk._core.ids import id_text, parse_id
+from icechunk._core.object_keys import REFS, branch_key, deleted_tag_key, tag_key
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import (
+    AlreadyExistsError,
+    ConflictError,
+    ErrorKind,
+    FormatError,
+    InvalidInputError,
+    RefNotFoundError,
+    SessionStateError,
+    StorageError,
+)
+from icechunk._io.concurrency import map_concurrently_async
+
+if TYPE_CHECKING:
+    from icechunk._async.assets import AsyncAssets
+    from icechunk.storage import Version
+
+_CONTENT_TYPE = "application/json"
+
+
+class _RefDocument(msgspec.Struct):
+    snapshot: str
+
+
+def _decode_ref(data: bytes, key: str) -> bytes:
+    try:
+        return parse_id(msgspec.json.decode(data, type=_RefDocument).snapshot)
+    except (msgspec.DecodeError, UnicodeDecodeError, InvalidInputError) as error:
+        raise FormatError(f"{key} is not a ref: {error}", ErrorKind.DESERIALIZATION) from error
+
+
+def _encode_ref(snapshot_id: bytes) -> bytes:
+    return msgspec.json.encode(_RefDocument(id_text(snapshot_id)))
+
+
+def _check_name(name: str) -> None:
+    if "/" in name:
+        raise InvalidInputError(
+            f"`{name}` is not a name for a branch or tag in spec 1: it has a `/`", ErrorKind.INVALID_REF_NAME
+        )
+
+
+def _not_found(name: str) -> RefNotFoundError:
+    return RefNotFoundError(f"ref not found `{name}`", ErrorKind.REF_NOT_FOUND)
+
+
+async def _read_async(assets: AsyncAssets, key: str) -> tuple[bytes, Version] | None:
+    """Snapshot id and version of a ref object; None if there is no such object."""
+    fetched = await assets.fetch_if_present_async(key)
+    if fetched is None:
+        return None
+    return _decode_ref(bytes(fetched[0]), key), fetched[1]
+
+
+async def _names_async(assets: AsyncAssets, kind: str) -> list[str]:
+    backend = await assets.backend_async()
+    components: set[str] = set()
+    async for batch in backend.list_async(REFS):
+        components.update(item.key.removeprefix(REFS).partition("/")[0] for item in batch)
+    for component in components:
+        if not component.startswith(("branch.", "tag.")):
+            raise InvalidInputError(
+                f"`{REFS}{component}` is neither a branch nor a tag", ErrorKind.INVALID_REF_TYPE
+            )
+    return sorted(each.removeprefix(kind) for each in components if each.startswith(kind))
+
+
+async def list_branches_async(assets: AsyncAssets) -> set[str]:
+    """Names of all branches."""
+    return set(await _names_async(assets, "branch."))
+
+
+async def lookup_branch_async(assets: AsyncAssets, name: str) -> bytes:
+    """The snapshot at the tip of a branch."""
+    _check_name(name)
+    found = await _read_async(assets, branch_key(name))
+    if found is None:
+        raise _not_found(name)
+    return found[0]
+
+
+async def set_branch_async(assets: AsyncAssets, name: str, snapshot_id: bytes, expected: bytes | None) -> None:
+    """Create a branch (`expected` None), or move it from the `expected` snapshot.
+
+    Raises
+    ------
+    ConflictError
+        Kind `branch-update-conflict`: the branch is somewhere else.
+    """
+    _check_name(name)
+    key = branch_key(name)
+    backend = await assets.backend_async()
+    while True:
+        found = await _read_async(assets, key)
+        actual = None if found is None else found[0]
+        if actual != expected:
+            raise ConflictError(
+                None if expected is None else id_text(expected),
+                None if actual is None else id_text(actual),
+                kind=ErrorKind.BRANCH_UPDATE_CONFLICT,
+            )
+        version = None if found is None else found[1]
+        try:
+            await backend.put_conditional_async(
+                key, _encode_ref(snapshot_id), version, content_type=_CONTENT_TYPE
+            )
+        except PreconditionFailed:
+            continue
+        return
+
+
+async def delete_branch_async(assets: AsyncAssets, name: str) -> None:
+    """Delete a branch other than `main`."""
+    _check_name(name)
+    if name == "main":
+        raise SessionStateError("the branch `main` cannot be deleted", ErrorKind.CANNOT_DELETE_MAIN)
+    await lookup_branch_async(assets, name)
+    backend = await assets.backend_async()
+    failures = await backend.delete_many_async([branch_key(name)])
+    if failures:
+        raise StorageError(f"`{failures[0][0]}` was not deleted: {failures[0][1]}", ErrorKind.STORAGE_OTHER)
+
+
+async def _exists_async(assets: AsyncAssets, key: str) -> bool:
+    backend = await assets.backend_async()
+    try:
+        await backend.head_async(key)
+    except StorageError as error:
+        if error.kind == ErrorKind.OBJECT_NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def find_tag_async(assets: AsyncAssets, name: str) -> bytes | None:
+    """The snapshot of a tag; None where there is none, or not any more."""
+    if await _exists_async(assets, deleted_tag_key(name)):
+        return None
+    found = await _read_async(assets, tag_key(name))
+    return None if found is None else found[0]
+
+
+async def list_tags_async(assets: AsyncAssets) -> set[str]:
+    """Names of all tags that are not deleted."""
+
+    async def find_async(name: str) -> bytes | None:
+        return await find_tag_async(assets, name)
+
+    names = await _names_async(assets, "tag.")
+    found = await map_concurrently_async(find_async, names, 16)
+    return {name for name, snapshot_id in zip(names, found, strict=True) if snapshot_id is not None}
+
+
+async def lookup_tag_async(assets: AsyncAssets, name: str) -> bytes:
+    """The snapshot of a tag."""
+    _check_name(name)
+    found = await find_tag_async(assets, name)
+    if found is None:
+        raise _not_found(name)
+    return found
+
+
+async def create_tag_async(assets: AsyncAssets, name: str, snapshot_id: bytes) -> None:
+    """Create a tag; a name that was ever used is refused."""
+    _check_name(name)
+    backend = await assets.backend_async()
+    try:
+        await backend.put_conditional_async(
+            tag_key(name), _encode_ref(snapshot_id), None, content_type=_CONTENT_TYPE
+        )
+    except PreconditionFailed:
+        raise AlreadyExistsError(
+            f"tag `{name}` exists, or existed and was deleted: its name cannot be used again",
+            ErrorKind.TAG_ALREADY_EXISTS,
+        ) from None
+
+
+async def delete_tag_async(assets: AsyncAssets, name: str) -> None:
+    """Put the tombstone beside a tag."""
+    await lookup_tag_async(assets, name)
+    backend = await assets.backend_async()
+    try:
+        await backend.put_conditional_async(deleted_tag_key(name), b"", None)
+    except PreconditionFailed:
+        raise _not_found(name) from None

@@ -1,0 +1,115 @@
+"""The one loop through which every change of the repo object goes.
+
+A change is a pure function from the repo object to its successor. The loop
+fetches the object with its version, applies the change, copies the object to a
+backup, and writes the successor on the condition that the version still is the
+one it fetched. Who loses the race fetches again and applies the change again:
+first at once, then after waits that grow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icechunk._core.object_keys import OVERWRITTEN, REPO, backup_name
+from icechunk._core.ops_log import Stamp
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import (
+    ConflictError,
+    ErrorKind,
+    ReadOnlyError,
+    RepositoryNotFoundError,
+    StorageError,
+)
+from icechunk._io.clock import now_us
+from icechunk._io.concurrency import sleep_async
+from icechunk._io.random import random_id, random_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from icechunk._async.assets import AsyncAssets
+    from icechunk._format.repo_info import RepoInfo
+    from icechunk.storage import Version
+
+IMMEDIATE_RETRIES = 5
+"""Lost races after which the loop starts to wait between its attempts."""
+
+
+async def fetch_versioned_async(assets: AsyncAssets) -> tuple[RepoInfo, Version]:
+    """The repo object as it is now, with its version.
+
+    Raises
+    ------
+    RepositoryNotFoundError
+        Kind `repository-not-found`.
+    """
+    try:
+        return await assets.fetch_repo_info_async()
+    except StorageError as error:
+        if error.kind == ErrorKind.OBJECT_NOT_FOUND:
+            raise RepositoryNotFoundError(
+                f"there is no repository at {assets.cache.storage}", ErrorKind.REPOSITORY_NOT_FOUND
+            ) from error
+        raise
+
+
+async def fetch_repo_info_async(assets: AsyncAssets) -> RepoInfo:
+    """The repo object as it is now."""
+    info, _ = await fetch_versioned_async(assets)
+    return info
+
+
+async def check_can_write_async(assets: AsyncAssets) -> None:
+    """Refuse when the storage cannot be written to at all.
+
+    Raises
+    ------
+    ReadOnlyError
+        Kind `read-only-storage`.
+    """
+    backend = await assets.backend_async()
+    if not backend.can_write:
+        raise ReadOnlyError(
+            f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE
+        )
+
+
+async def update_repo_info_async(
+    assets: AsyncAssets, change: Callable[[RepoInfo, Stamp], RepoInfo]
+) -> RepoInfo:
+    """Apply a change to the repo object; returns the object that was written.
+
+    Raises
+    ------
+    ConflictError
+        Kind `update-attempts-exhausted`: others were first, every time.
+    ReadOnlyError
+        Kind `read-only-storage`.
+    """
+    await check_can_write_async(assets)
+    backend = await assets.backend_async()
+    settings = assets.cache.settings
+    retries = settings.repo_update_retries
+    for attempt in range(max(retries.max_tries, 1)):
+        if attempt > IMMEDIATE_RETRIES:
+            ceiling = retries.initial_backoff_ms * 2.0 ** min(attempt - IMMEDIATE_RETRIES - 1, 32)
+            wait_ms = min(ceiling, retries.max_backoff_ms) * (0.5 + random_unit() / 2)
+            await sleep_async(wait_ms / 1000)
+        current, version = await fetch_versioned_async(assets)
+        now = now_us()
+        backup = backup_name(REPO, now, random_id())
+        successor = change(
+            current, Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file)
+        )
+        try:
+            await backend.copy_async(REPO, OVERWRITTEN + backup, version)
+            await assets.replace_repo_info_async(successor, version)
+        except PreconditionFailed:
+            continue
+        return successor
+    raise ConflictError(
+        message=f"the repo object was changed by others in each of {max(retries.max_tries, 1)} attempts to "
+        "update it: try again, or raise `repo_update_retries` in the repository's configuration",
+        kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,
+    )

@@ -1,0 +1,10 @@
+"""All verbs of a repository that need I/O, by theme in the modules of its bases."""
+
+from __future__ import annotations
+
+from icechunk._async.lifecycle import AsyncLifecycle
+from icechunk._async.references import AsyncReferences
+
+
+class AsyncRepository(AsyncLifecycle, AsyncReferences):
+    """The coroutines of a repository; see `icechunk.Repository`."""

@@ -1,0 +1,55 @@
+"""Chunks in files outside of the repository.
+
+A reference is resolved to a container of the configuration; the container's
+prefix has to be authorised by whoever opened the repository; then the range is
+read, on the condition that the file still is the one that was referenced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icechunk._core.locations import check_access, credential_for, usable_containers
+from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._io.virtual_files import read_file_range_async
+from icechunk.virtual import ObjectStoreConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icechunk._format.chunk_refs import ChunkRef
+    from icechunk.config import RepositoryConfig
+    from icechunk.credentials import AnyCredential
+
+
+class AsyncVirtualChunks:
+    """Reading of virtual chunks, with the containers and authorisations of one session."""
+
+    def __init__(self, config: RepositoryConfig, access: Mapping[str, AnyCredential | None]) -> None:
+        self._containers = usable_containers(config.virtual_chunk_containers)
+        self._access = access
+        check_access(self._containers, access)
+
+    async def read_async(self, reference: ChunkRef, start: int, end: int) -> bytes:
+        """Bytes `start` to `end` of the file of a virtual chunk.
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `no-container-for-virtual-chunk` or `unauthorized-virtual-chunk-container`.
+        StorageError
+            Kind `virtual-chunk-fetch`, `virtual-chunk-modified` or `invalid-object-size`.
+        """
+        assert reference.location is not None
+        resolved = self._containers.resolve(reference.location)
+        credential_for(resolved.container, self._access)
+        if not isinstance(resolved.container.store, ObjectStoreConfig.LocalFileSystem):
+            raise StorageError(
+                f"the virtual chunk at `{resolved.url}` cannot be read: chunks in a "
+                f"{type(resolved.container.store).__name__} store are not supported by this release, "
+                "chunks in local files are",
+                ErrorKind.VIRTUAL_CHUNK_FETCH,
+            )
+        return await read_file_range_async(
+            resolved.key, start, end, reference.etag, reference.last_modified
+        )

@@ -1,0 +1,192 @@
+"""What a session has changed since its base snapshot.
+
+Nodes are recorded one by one. Chunk references are recorded as they come: a
+single write lands in a dict, a bulk write stays in columns, and both become
+one set of columns when the change set is read for a commit. A reference
+recorded later replaces an earlier one; a removal is a reference of its own,
+since it has to reach the manifests.
+
+Rules of this file: no I/O and no lock (the session's lock is held by the
+caller), and nothing is recorded that a commit would not contain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from icechunk._core.paths import is_inside, parent_path
+from icechunk._format.chunk_refs import ChunkRef, ChunkRefs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from icechunk._core.paths import Coordinates
+    from icechunk._format.snapshot import Node
+
+
+class Unrecorded:
+    """The answer of a lookup in a table that knows nothing of the coordinates."""
+
+
+UNRECORDED = Unrecorded()
+
+
+class ChunkTable:
+    """The recorded chunk references of one array.
+
+    `removed` is uint32 of shape (n, ndim) and disjoint from `columns`; `recent`
+    overrides both.
+    """
+
+    __slots__ = ("columns", "ndim", "recent", "removed")
+
+    def __init__(self, ndim: int) -> None:
+        self.ndim = ndim
+        self.recent: dict[Coordinates, ChunkRef | None] = {}
+        self.columns: ChunkRefs | None = None
+        self.removed: NDArray[np.uint32] = np.empty((0, ndim), np.uint32)
+
+    def __bool__(self) -> bool:
+        return bool(self.recent) or self.columns is not None or len(self.removed) > 0
+
+    def find(self, coordinates: Coordinates) -> ChunkRef | Unrecorded | None:
+        """The recorded reference, None for a recorded removal, or `UNRECORDED`."""
+        found = self.recent.get(coordinates, UNRECORDED)
+        if found is not UNRECORDED or (self.columns is None and not len(self.removed)):
+            return found
+        if self.columns is not None:
+            reference = self.columns.find(coordinates)
+            if reference is not None:
+                return reference
+        if len(self.removed) and (self.removed == np.array(coordinates, np.uint32)).all(axis=1).any():
+            return None
+        return UNRECORDED
+
+    def forget(self, coordinates: Coordinates) -> None:
+        """Drop what was recorded for a chunk that the base does not have."""
+        self.recent.pop(coordinates, None)
+        if self.columns is not None and self.columns.find(coordinates) is not None:
+            gone = np.array([coordinates], np.uint32).reshape(1, self.ndim)
+            kept = ChunkRefs.merge(self.columns, None, gone)
+            self.columns = kept if len(kept) else None
+
+    def add_columns(self, references: ChunkRefs) -> None:
+        """Record many references at once; `references` has each coordinate once."""
+        self._settle()
+        self.columns = (
+            references if self.columns is None else ChunkRefs.merge(self.columns, references, None)
+        )
+        if len(self.removed):
+            self.removed = self.removed[~_contained(self.removed, references.coords)]
+
+    def changes(self) -> tuple[ChunkRefs, NDArray[np.uint32]]:
+        """All references and all removals as columns, each sorted by coordinates."""
+        self._settle()
+        columns = self.columns if self.columns is not None else ChunkRefs.empty(self.ndim)
+        return columns, self.removed
+
+    def coordinates(self) -> NDArray[np.uint32]:
+        """All coordinates written or removed, sorted: uint32 of shape (n, ndim)."""
+        columns, removed = self.changes()
+        if not len(removed):
+            return columns.coords
+        return sorted_coordinates(np.concatenate([columns.coords, removed]))
+
+    def _settle(self) -> None:
+        """Turn what came one by one into columns; readers find it in one of the two at any time."""
+        recent = self.recent
+        if not recent:
+            return
+        new = ChunkRefs.from_items(self.ndim, {at: ref for at, ref in recent.items() if ref is not None})
+        absent = [at for at, ref in recent.items() if ref is None]
+        gone = np.array(absent, np.uint32).reshape(len(absent), self.ndim)
+        merged = new if self.columns is None else ChunkRefs.merge(self.columns, new, gone)
+        still_gone = self.removed[~_contained(self.removed, np.concatenate([new.coords, gone]))]
+        self.columns = merged if len(merged) else None
+        self.removed = sorted_coordinates(np.concatenate([still_gone, gone]))
+        self.recent = {}
+
+
+class ChangeSet:
+    """Nodes and chunks created, updated and deleted in a session."""
+
+    __slots__ = ("chunks", "deleted_nodes", "new_children", "new_nodes", "updated_nodes")
+
+    def __init__(self) -> None:
+        self.new_nodes: dict[str, Node] = {}
+        self.new_children: dict[str, set[str]] = {}
+        self.updated_nodes: dict[bytes, Node] = {}
+        self.deleted_nodes: dict[str, Node] = {}
+        self.chunks: dict[bytes, ChunkTable] = {}
+
+    def is_empty(self) -> bool:
+        """Whether a commit would contain nothing."""
+        return not (
+            self.new_nodes
+            or self.updated_nodes
+            or self.deleted_nodes
+            or any(self.chunks.values())
+        )
+
+    def add_node(self, node: Node) -> None:
+        """Record a node that the base does not have, or its new document."""
+        self.new_nodes[node.path] = node
+        parent = parent_path(node.path)
+        if parent is not None:
+            self.new_children.setdefault(parent, set()).add(node.path)
+
+    def forget_node(self, node: Node) -> None:
+        """Drop a node created in this session, with its chunks."""
+        self.new_nodes.pop(node.path, None)
+        self.chunks.pop(node.id, None)
+        parent = parent_path(node.path)
+        if parent is not None and parent in self.new_children:
+            self.new_children[parent].discard(node.path)
+            if not self.new_children[parent]:
+                del self.new_children[parent]
+
+    def delete_node(self, node: Node) -> None:
+        """Record that a node of the base is gone, with what was changed on it."""
+        self.deleted_nodes[node.path] = node
+        self.updated_nodes.pop(node.id, None)
+        self.chunks.pop(node.id, None)
+
+    def new_nodes_below(self, path: str) -> list[Node]:
+        """Nodes created strictly below a path."""
+        return [node for node in self.new_nodes.values() if is_inside(node.path, path)]
+
+    def table(self, node: Node) -> ChunkTable:
+        """The chunk table of an array, made on first use."""
+        found = self.chunks.get(node.id)
+        if found is None:
+            assert node.array is not None
+            found = self.chunks[node.id] = ChunkTable(len(node.array.shape))
+        return found
+
+    def changed_chunks(self) -> Iterator[tuple[bytes, NDArray[np.uint32]]]:
+        """Node id and coordinates of every array with changed chunks, by node id."""
+        for node_id in sorted(self.chunks):
+            table = self.chunks[node_id]
+            if table:
+                yield node_id, table.coordinates()
+
+
+def sorted_coordinates(coordinates: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Coordinates in lexicographic order: uint32 of shape (n, ndim)."""
+    if len(coordinates) < 2 or not coordinates.shape[1]:
+        return np.ascontiguousarray(coordinates)
+    return np.ascontiguousarray(coordinates[np.lexsort(coordinates.T[::-1])])
+
+
+def _contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which of `coordinates` (n, ndim) are among `others` (m, ndim)."""
+    if not coordinates.shape[1]:
+        return np.full(len(coordinates), len(others) > 0)
+    width = coordinates.shape[1] * 4
+    left = np.ascontiguousarray(coordinates).view(f"V{width}").ravel()
+    right = np.ascontiguousarray(others).view(f"V{width}").ravel()
+    return np.isin(left, right)

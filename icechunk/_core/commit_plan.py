@@ -1,0 +1,116 @@
+"""What a commit writes, computed from the base snapshot and the change set.
+
+Sans I/O and pure: which arrays need new manifests, the nodes and the manifest
+list of the new snapshot, and its transaction log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icechunk._core.ids import id_text
+from icechunk._core.session_state import with_manifests
+from icechunk._exceptions import ErrorKind, InternalError
+from icechunk._format.transaction_log import TransactionLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from icechunk._core.change_set import ChangeSet
+    from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
+
+
+def touched_arrays(snapshot: Snapshot, changes: ChangeSet) -> list[Node]:
+    """The arrays whose manifests may differ from the base's, as the session sees them.
+
+    Those are the arrays with changed chunks, and the stored arrays whose grid
+    changed: a smaller grid drops references.
+    """
+    found: dict[bytes, Node] = {}
+    for node in changes.new_nodes.values():
+        if node.array is not None and changes.chunks.get(node.id):
+            found[node.id] = node
+    for node in changes.updated_nodes.values():
+        before = snapshot.find(node.path)
+        if node.array is None or before is None or before.array is None:
+            continue
+        if changes.chunks.get(node.id) or node.array.shape != before.array.shape:
+            found[node.id] = node
+    remaining = {node_id for node_id, table in changes.chunks.items() if table} - set(found)
+    if remaining:
+        for node in snapshot:
+            if node.id in remaining and node.path not in changes.deleted_nodes:
+                found[node.id] = node
+    return sorted(found.values(), key=lambda node: node.path)
+
+
+def nodes_after(
+    snapshot: Snapshot, changes: ChangeSet, manifests: Mapping[bytes, tuple[ManifestRef, ...]]
+) -> list[Node]:
+    """All nodes of the new snapshot, in the order of the UTF-8 bytes of their paths.
+
+    `manifests` gives the new manifests of the touched arrays by node id.
+    """
+    nodes = [
+        changes.updated_nodes.get(node.id, node)
+        for node in snapshot
+        if node.path not in changes.deleted_nodes
+    ]
+    nodes += changes.new_nodes.values()
+    for position, node in enumerate(nodes):
+        if node.id in manifests:
+            nodes[position] = with_manifests(node, manifests[node.id])
+    nodes.sort(key=lambda node: node.path.encode())
+    return nodes
+
+
+def manifest_files_after(
+    nodes: Iterable[Node], before: Iterable[ManifestFile], written: Iterable[ManifestFile]
+) -> list[ManifestFile]:
+    """The manifests that the nodes refer to, sorted by id.
+
+    Raises
+    ------
+    InternalError
+        Kind `inconsistent-manifests`: a node refers to a manifest that nobody knows.
+    """
+    known = {file.id: file for file in before}
+    known.update((file.id, file) for file in written)
+    referenced = {
+        manifest.object_id for node in nodes if node.array is not None for manifest in node.array.manifests
+    }
+    lost = referenced - known.keys()
+    if lost:
+        raise InternalError(
+            f"arrays refer to manifests that the snapshot does not list: {', '.join(map(id_text, sorted(lost)))}",
+            ErrorKind.INCONSISTENT_MANIFESTS,
+        )
+    return [known[manifest_id] for manifest_id in sorted(referenced)]
+
+
+def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
+    """The log of a change set."""
+    new, deleted, updated = (
+        tuple(nodes.values())
+        for nodes in (changes.new_nodes, changes.deleted_nodes, changes.updated_nodes)
+    )
+    return TransactionLog(
+        id=snapshot_id,
+        new_groups=_ids(new, arrays=False),
+        new_arrays=_ids(new, arrays=True),
+        deleted_groups=_ids(deleted, arrays=False),
+        deleted_arrays=_ids(deleted, arrays=True),
+        updated_arrays=_ids(updated, arrays=True),
+        updated_groups=_ids(updated, arrays=False),
+        updated_chunks=dict(changes.changed_chunks()),
+        moved_nodes=(),
+    )
+
+
+def commit_properties(defaults: Mapping[str, object], given: Mapping[str, object] | None) -> dict[str, object]:
+    """The metadata of a commit: what the repository adds to every commit, overlaid with the call's."""
+    return {**defaults, **(given or {})}
+
+
+def _ids(nodes: Sequence[Node], *, arrays: bool) -> frozenset[bytes]:
+    return frozenset(node.id for node in nodes if (node.array is not None) is arrays)

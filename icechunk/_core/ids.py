@@ -1,0 +1,79 @@
+"""Object ids and their text form.
+
+Snapshots, manifests and chunks are named by 12 bytes, nodes by 8. Inside the
+library an id is `bytes`; its text, used in file names and in the public API,
+is Crockford's base 32 in upper case without padding: 20 and 13 characters.
+The reader of texts is lenient as Crockford asks for: lower case is accepted,
+`O` counts as 0, `I` and `L` as 1.
+"""
+
+from __future__ import annotations
+
+from icechunk._exceptions import ErrorKind, InvalidInputError
+
+OBJECT_ID_SIZE = 12
+"""Bytes in the id of a snapshot, manifest or chunk."""
+
+NODE_ID_SIZE = 8
+"""Bytes in the id of a node."""
+
+INITIAL_SNAPSHOT_ID = bytes.fromhex("0b1cc8d6787580f0e33a6534")
+"""The id of the first snapshot of every repository: `1CECHNKREP0F1RSTCMT0`."""
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+_DIGITS = {character: value for value, character in enumerate(_ALPHABET)}
+_DIGITS |= {"O": 0, "I": 1, "L": 1}
+_DIGITS |= {character.lower(): value for character, value in _DIGITS.items()}
+
+
+def id_text(raw: bytes) -> str:
+    """Spell an id as text.
+
+    Examples
+    --------
+    >>> id_text(INITIAL_SNAPSHOT_ID)
+    '1CECHNKREP0F1RSTCMT0'
+    """
+    if len(raw) == OBJECT_ID_SIZE:
+        # The one in the path of every chunk, written out: two halves of 50 bits.
+        number = int.from_bytes(raw, "big") << 4
+        high, low = number >> 50, number & 0x3FFFFFFFFFFFF
+        return (
+            f"{_PAIRS[high >> 40]}{_PAIRS[high >> 30 & 1023]}{_PAIRS[high >> 20 & 1023]}"
+            f"{_PAIRS[high >> 10 & 1023]}{_PAIRS[high & 1023]}{_PAIRS[low >> 40]}{_PAIRS[low >> 30 & 1023]}"
+            f"{_PAIRS[low >> 20 & 1023]}{_PAIRS[low >> 10 & 1023]}{_PAIRS[low & 1023]}"
+        )
+    characters = (len(raw) * 8 + 4) // 5
+    pairs = (characters + 1) // 2
+    number = int.from_bytes(raw, "big") << (pairs * 10 - len(raw) * 8)
+    text = "".join([_PAIRS[(number >> shift) & 1023] for shift in range(pairs * 10 - 10, -1, -10)])
+    return text[:characters]
+
+
+def parse_id(text: str, size: int = OBJECT_ID_SIZE) -> bytes:
+    """Read an id of `size` bytes from its text.
+
+    Raises
+    ------
+    InvalidInputError
+        Kind `invalid-snapshot-id`: the text is not the base 32 of `size` bytes.
+    """
+    number = 0
+    try:
+        for character in text:
+            number = number << 5 | _DIGITS[character]
+    except (KeyError, TypeError):
+        raise _invalid(text, size) from None
+    bits = len(text) * 5
+    if bits // 8 != size or bits - size * 8 >= 5:
+        raise _invalid(text, size)
+    return (number >> (bits - size * 8)).to_bytes(size, "big")
+
+
+def _invalid(text: str, size: int) -> InvalidInputError:
+    characters = (size * 8 + 4) // 5
+    return InvalidInputError(
+        f"`{text}` is not an object id: an id has {characters} characters of Crockford's base 32",
+        ErrorKind.INVALID_SNAPSHOT_ID,
+    )

@@ -1,0 +1,206 @@
+"""Which manifests of an array a commit keeps, and which it writes anew.
+
+An array's chunk grid is cut into cells (see `splits`). A manifest that lies in
+one cell in which nothing changed is kept as it is. Every other manifest, and
+every change, belongs to a rewrite: the references of the rewrite's old
+manifests, with the changes laid over them, cut into cells, one new manifest for
+each cell that has references. Normally a rewrite is one cell; manifests that
+straddle cells (after the split sizes changed) tie their cells together.
+
+Sans I/O: `plan_manifests` says which manifests to fetch, `rewrite` turns
+fetched references into new ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from icechunk._core.splits import cells_of
+from icechunk._format.chunk_refs import ChunkRefs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from icechunk._format.snapshot import ManifestRef
+
+Edges = tuple["NDArray[np.int64]", ...]
+
+
+class Rewrite(msgspec.Struct, frozen=True):
+    """One piece of manifest work.
+
+    Attributes
+    ----------
+    sources : tuple of ManifestRef
+        The old manifests whose references are needed.
+    written : ChunkRefs
+        The new references of the piece.
+    removed : ndarray
+        Coordinates that lose their reference: uint32 of shape (n, ndim).
+    """
+
+    sources: tuple[ManifestRef, ...]
+    written: ChunkRefs
+    removed: NDArray[np.uint32]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The manifests of one array after a commit."""
+
+    kept: tuple[ManifestRef, ...]
+    rewrites: tuple[Rewrite, ...]
+    edges: Edges
+
+
+def plan_manifests(
+    manifests: Sequence[ManifestRef],
+    edges: Edges,
+    written: ChunkRefs,
+    removed: NDArray[np.uint32],
+    *,
+    everything: bool = False,
+) -> Plan:
+    """Decide the fate of an array's manifests.
+
+    Parameters
+    ----------
+    manifests
+        The array's manifests in the base snapshot.
+    edges
+        Edges of the cells, one array per dimension, for the grid as it is now.
+    written, removed
+        The session's changes; those outside the grid are left out.
+    everything
+        Rewrite every manifest even where nothing changed.
+    """
+    written = _inside(written, edges)
+    removed = removed[_in_grid(removed, edges)]
+    written_cells = cells_of(edges, written.coords)
+    removed_cells = cells_of(edges, removed)
+    changed = set(np.unique(np.concatenate([written_cells, removed_cells])).tolist())
+
+    kept: list[ManifestRef] = []
+    by_cell: dict[int, list[ManifestRef]] = {}
+    straddling: list[ManifestRef] = []
+    for manifest in manifests:
+        reach = _reach(manifest, edges)
+        if reach is None:
+            continue  # outside the grid of a shrunk array
+        if not reach.is_one_cell:
+            straddling.append(manifest)
+        elif reach.is_whole and reach.cell(edges) not in changed and not everything:
+            kept.append(manifest)
+        else:
+            by_cell.setdefault(reach.cell(edges), []).append(manifest)
+
+    if straddling:
+        # The split sizes changed: all that is to be rewritten is rewritten together.
+        sources = [*straddling, *(manifest for group in by_cell.values() for manifest in group)]
+        alone, met = _apart(kept, straddling, edges)
+        return Plan(alone, (Rewrite((*sources, *met), written, removed),), edges)
+    rewrites: list[Rewrite] = []
+    for cell in sorted(changed | set(by_cell)):
+        rewrites.append(
+            Rewrite(
+                tuple(by_cell.get(cell, ())),
+                written if changed == {cell} else written.take(written_cells == cell),
+                removed if changed == {cell} else removed[removed_cells == cell],
+            )
+        )
+    return Plan(tuple(kept), tuple(rewrites), edges)
+
+
+def rewrite(piece: Rewrite, sources: Sequence[ChunkRefs], edges: Edges) -> list[ChunkRefs]:
+    """The references of the new manifests of a piece, one set for each cell that has any."""
+    old = [_inside(references, edges) for references in sources]
+    base = old[0] if len(old) == 1 else ChunkRefs.concat(old) if old else ChunkRefs.empty(len(edges))
+    merged = (
+        ChunkRefs.merge(base, piece.written, piece.removed)
+        if len(piece.written) or len(piece.removed)
+        else base
+    )
+    if not len(merged):
+        return []
+    if all(len(edge) <= 2 for edge in edges):
+        return [merged]
+    cells = cells_of(edges, merged.coords)
+    if (cells == cells[0]).all():
+        return [merged]
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order])) + 1
+    return [merged.take(rows) for rows in np.split(order, starts)]
+
+
+def _inside(references: ChunkRefs, edges: Edges) -> ChunkRefs:
+    mask = _in_grid(references.coords, edges)
+    return references if mask.all() else references.take(mask)
+
+
+def _in_grid(coordinates: NDArray[np.uint32], edges: Edges) -> NDArray[np.bool_]:
+    inside = np.ones(len(coordinates), np.bool_)
+    for axis, edge in enumerate(edges):
+        inside &= coordinates[:, axis] < edge[-1]
+    return inside
+
+
+class _Reach(NamedTuple):
+    """First and last cell of a manifest along each axis, and whether it ends inside the grid."""
+
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    is_whole: bool
+
+    @property
+    def is_one_cell(self) -> bool:
+        return self.first == self.last
+
+    def cell(self, edges: Edges) -> int:
+        """The number of the first cell."""
+        number = 0
+        for index, edge in zip(self.first, edges, strict=True):
+            number = number * (len(edge) - 1) + index
+        return number
+
+    def meets(self, other: _Reach) -> bool:
+        """Whether there is a cell that both reach into."""
+        return all(
+            low <= other_high and other_low <= high
+            for low, high, other_low, other_high in zip(
+                self.first, self.last, other.first, other.last, strict=True
+            )
+        )
+
+
+def _reach(manifest: ManifestRef, edges: Edges) -> _Reach | None:
+    """The cells of a manifest, None when it lies outside the grid."""
+    first: list[int] = []
+    last: list[int] = []
+    is_whole = True
+    for (low, high), edge in zip(manifest.extents, edges, strict=True):
+        end = int(edge[-1])
+        if low >= end:
+            return None
+        is_whole = is_whole and high <= end
+        cells = np.searchsorted(edge, [low, min(high, end) - 1], side="right") - 1
+        first.append(int(cells[0]))
+        last.append(int(cells[1]))
+    return _Reach(tuple(first), tuple(last), is_whole)
+
+
+def _apart(
+    kept: Sequence[ManifestRef], straddling: Sequence[ManifestRef], edges: Edges
+) -> tuple[tuple[ManifestRef, ...], tuple[ManifestRef, ...]]:
+    """Manifests that share no cell with a straddling one, and those that do."""
+    wide = [reach for reach in (_reach(manifest, edges) for manifest in straddling) if reach is not None]
+    alone: list[ManifestRef] = []
+    met: list[ManifestRef] = []
+    for manifest in kept:
+        reach = _reach(manifest, edges)
+        shares = reach is not None and any(reach.meets(other) for other in wide)
+        (met if shares else alone).append(manifest)
+    return tuple(alone), tuple(met)

@@ -1,0 +1,130 @@
+"""What both spellings of a repository have in common: its parts, and all that needs no I/O."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from icechunk._core.ids import parse_id
+from icechunk._exceptions import ErrorKind, InvalidInputError, SnapshotNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icechunk._core.session_state import SessionState
+    from icechunk._io.asset_cache import AssetCache
+    from icechunk.config import RepositoryConfig
+    from icechunk.credentials import AnyCredential
+    from icechunk.storage import Storage, Version
+    from icechunk.types import SpecVersion
+
+
+class RepositoryState:
+    """An open repository: its storage, effective configuration, spec version and caches.
+
+    Attributes of instances are set by `_assemble`; the public class adds how a session is made.
+    """
+
+    _cache: AssetCache
+    _config: RepositoryConfig
+    _config_version: Version | None
+    _spec_version: SpecVersion
+    _commit_metadata: dict[str, Any]
+    _virtual_access: dict[str, AnyCredential | None]
+
+    def _assemble(
+        self,
+        cache: AssetCache,
+        config: RepositoryConfig,
+        spec_version: SpecVersion,
+        *,
+        virtual_access: Mapping[str, AnyCredential | None],
+        config_version: Version | None = None,
+        commit_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._cache = cache
+        self._config = config
+        self._config_version = config_version
+        self._spec_version = spec_version
+        self._virtual_access = dict(virtual_access)
+        self._commit_metadata = dict(commit_metadata or {})
+
+    @property
+    def config(self) -> RepositoryConfig:
+        """The configuration in effect, as a copy.
+
+        Returns
+        -------
+        RepositoryConfig
+            The stored configuration, overlaid with what was passed when the repository was
+            opened. Changes to it have no effect; see `reopen` and `save_config`.
+        """
+        return deepcopy(self._config)
+
+    @property
+    def storage(self) -> Storage:
+        """Where the repository is kept.
+
+        Returns
+        -------
+        Storage
+        """
+        return self._cache.storage
+
+    @property
+    def spec_version(self) -> SpecVersion:
+        """The version of the on-disk format of the repository.
+
+        Returns
+        -------
+        SpecVersion
+        """
+        return self._spec_version
+
+    @property
+    def authorized_virtual_container_prefixes(self) -> set[str]:
+        """URL prefixes of the virtual chunk containers that may be read.
+
+        Returns
+        -------
+        set of str
+        """
+        return set(self._virtual_access)
+
+    def set_default_commit_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Set properties that each commit gets, unless it sets them itself.
+
+        Sessions that are open already are not affected.
+
+        Parameters
+        ----------
+        metadata : dict of str to any
+            Properties of JSON's types.
+        """
+        self._commit_metadata = dict(metadata)
+
+    def default_commit_metadata(self) -> dict[str, Any]:
+        """The properties that each commit gets.
+
+        Returns
+        -------
+        dict of str to any
+        """
+        return dict(self._commit_metadata)
+
+    def _new_session(self, state: SessionState) -> Any:
+        """The public session over a state."""
+        raise TypeError("a repository is made by Repository.create or Repository.open")
+
+
+def parse_snapshot_id(text: str) -> bytes:
+    """The id of a snapshot given by a user."""
+    if not isinstance(text, str):
+        raise InvalidInputError(f"not a snapshot id: {text!r}", ErrorKind.INVALID_SNAPSHOT_ID)
+    return parse_id(text)
+
+
+def snapshot_not_found(text: str) -> SnapshotNotFoundError:
+    return SnapshotNotFoundError(
+        f"snapshot `{text}` not found in the repository", ErrorKind.SNAPSHOT_NOT_FOUND
+    )

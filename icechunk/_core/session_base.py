@@ -1,0 +1,120 @@
+"""What both spellings of a session have in common: its state, and all that needs no I/O."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from icechunk._core.diff import session_status
+from icechunk._core.ids import id_text
+
+if TYPE_CHECKING:
+    from icechunk._core.session_state import SessionState
+    from icechunk._io.asset_cache import AssetCache
+    from icechunk.config import RepositoryConfig
+    from icechunk.credentials import AnyCredential
+    from icechunk.snapshots import Diff
+    from icechunk.types import SessionMode
+
+
+class SessionBase:
+    """A view of a repository at one snapshot, with the changes made on top of it."""
+
+    _state: SessionState
+    _cache: AssetCache
+    _config: RepositoryConfig
+    _virtual_access: dict[str, AnyCredential | None]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SessionBase) and self._state is other._state
+
+    def __hash__(self) -> int:
+        return id(self._state)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the session refuses changes.
+
+        Returns
+        -------
+        bool
+            True for sessions opened with `Repository.readonly_session`, and for
+            every session once it has been committed.
+        """
+        return self._state.read_only
+
+    @property
+    def mode(self) -> SessionMode:
+        """What the session may do.
+
+        Returns
+        -------
+        SessionMode
+        """
+        return self._state.mode
+
+    @property
+    def snapshot_id(self) -> str:
+        """The id of the snapshot that the session is based on.
+
+        Returns
+        -------
+        str
+            20 characters; after a commit, the id of the new snapshot.
+        """
+        return id_text(self._state.snapshot.id)
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that a commit of this session goes to.
+
+        Returns
+        -------
+        str or None
+            None for a session that cannot be committed.
+        """
+        return self._state.branch
+
+    @property
+    def has_uncommitted_changes(self) -> bool:
+        """Whether a commit would contain anything.
+
+        Returns
+        -------
+        bool
+        """
+        return self._state.has_changes()
+
+    @property
+    def config(self) -> RepositoryConfig:
+        """The configuration of the repository, as a copy.
+
+        Returns
+        -------
+        RepositoryConfig
+            Changes to it have no effect; see `Repository.reopen`.
+        """
+        return deepcopy(self._config)
+
+    def status(self) -> Diff:
+        """The changes made since the session was opened.
+
+        Returns
+        -------
+        Diff
+            Created, updated and deleted nodes, and changed chunks by array path.
+        """
+        return session_status(self._state)
+
+    def discard_changes(self) -> None:
+        """Forget all uncommitted changes.
+
+        Chunks that were written stay in storage, without a reference, until
+        garbage is collected.
+
+        Raises
+        ------
+        ReadOnlyError
+            Kind `read-only-session`.
+        """
+        self._state.discard_changes()

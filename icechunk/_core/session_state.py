@@ -1,0 +1,383 @@
+"""The state that all faces of one session share: its spellings, its store, its threads.
+
+A session reads through its change set to its base snapshot. Everything here is
+in memory: what a lookup cannot answer without I/O it returns as the manifest
+to ask. Reading takes no lock (each step is one lookup in a dict); recording
+takes the session's lock for as long as the recording lasts.
+
+While a commit is under way the change set is sealed: a write that arrives then
+could neither be part of the commit nor survive it, so it is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from icechunk._core.change_set import UNRECORDED, ChangeSet
+from icechunk._core.extents import ExtentIndex
+from icechunk._core.grid import ArrayDocument, parse_node_document
+from icechunk._core.locks import StateLock
+from icechunk._core.paths import is_inside
+from icechunk._exceptions import (
+    AlreadyExistsError,
+    ErrorKind,
+    InvalidInputError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    SessionStateError,
+)
+from icechunk._format.snapshot import ArrayData, DimensionShape, ManifestRef, Node
+from icechunk.types import SessionMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from icechunk._core.paths import Coordinates
+    from icechunk._format.chunk_refs import ChunkRef, ChunkRefs
+    from icechunk._format.snapshot import Snapshot
+    from icechunk.types import SpecVersion
+
+
+class SessionState:
+    """Base snapshot, change set and mode of one session."""
+
+    __slots__ = (
+        "__weakref__",
+        "_extents",
+        "_lock",
+        "_sealed",
+        "branch",
+        "changes",
+        "commit_metadata",
+        "mode",
+        "snapshot",
+        "spec_version",
+    )
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        spec_version: SpecVersion,
+        *,
+        branch: str | None,
+        mode: SessionMode,
+        commit_metadata: dict[str, Any],
+    ) -> None:
+        self.snapshot = snapshot
+        self.spec_version = spec_version
+        self.branch = branch
+        self.mode = mode
+        self.commit_metadata = commit_metadata
+        self.changes = ChangeSet()
+        self._extents: dict[bytes, tuple[ArrayData, ExtentIndex]] = {}
+        self._lock = StateLock()
+        self._sealed = False
+
+    @property
+    def read_only(self) -> bool:
+        return self.mode is SessionMode.readonly
+
+    # Nodes
+
+    def find(self, path: str) -> Node | None:
+        """The node at a canonical path, as the session sees it."""
+        changes = self.changes
+        node = changes.new_nodes.get(path)
+        if node is not None:
+            return node
+        node = self.snapshot.find(path)
+        if node is None or path in changes.deleted_nodes:
+            return None
+        return changes.updated_nodes.get(node.id, node)
+
+    def node(self, path: str) -> Node:
+        """The node at a canonical path, which has to exist."""
+        found = self.find(path)
+        if found is None:
+            raise NodeNotFoundError(f"node not found at `{path}`", ErrorKind.NODE_NOT_FOUND)
+        return found
+
+    def array(self, path: str) -> tuple[Node, ArrayData]:
+        """The array at a canonical path, which has to exist and to be one."""
+        node = self.node(path)
+        if node.array is None:
+            raise InvalidInputError(f"`{path}` is a group, not an array", ErrorKind.NOT_AN_ARRAY)
+        return node, node.array
+
+    def nodes(self, below: str = "/") -> Iterator[Node]:
+        """The node at `below` and all nodes under it: those of the base, then the new ones."""
+        changes = self.changes
+        for node in self.snapshot.subtree(below):
+            if node.path not in changes.deleted_nodes:
+                yield changes.updated_nodes.get(node.id, node)
+        for node in list(changes.new_nodes.values()):
+            if node.path == below or is_inside(node.path, below):
+                yield node
+
+    def child_paths(self, path: str) -> list[str]:
+        """Paths of the nodes directly below a path."""
+        deleted = self.changes.deleted_nodes
+        found = {node.path for node in self.snapshot.children(path) if node.path not in deleted}
+        found.update(tuple(self.changes.new_children.get(path, ())))
+        return sorted(found)
+
+    def set_document(self, path: str, document: bytes, new_id: Callable[[], bytes]) -> None:
+        """Create a node, or give an existing one a new `zarr.json`."""
+        parsed = parse_node_document(document, self.spec_version)
+        with self._lock:
+            self.check_writable()
+            existing = self.find(path)
+            if existing is None:
+                self.changes.add_node(_node(new_id(), path, document, parsed, ()))
+                return
+            if (existing.array is not None) != isinstance(parsed, ArrayDocument):
+                kind = "an array" if existing.array is not None else "a group"
+                raise AlreadyExistsError(
+                    f"there is {kind} at `{path}`: delete it before another kind of node is created there",
+                    ErrorKind.NODE_ALREADY_EXISTS,
+                )
+            if existing.user_data == document:
+                return
+            manifests = existing.array.manifests if existing.array is not None else ()
+            updated = _node(existing.id, path, document, parsed, manifests)
+            self._check_dimensions_kept(existing, updated)
+            if path in self.changes.new_nodes:
+                self.changes.add_node(updated)
+            elif updated == self.snapshot.find(path):
+                self.changes.updated_nodes.pop(updated.id, None)
+            else:
+                self.changes.updated_nodes[updated.id] = updated
+
+    def _check_dimensions_kept(self, existing: Node, updated: Node) -> None:
+        """An array that has chunks cannot change its number of dimensions."""
+        if existing.array is None or updated.array is None:
+            return
+        if len(existing.array.shape) == len(updated.array.shape):
+            return
+        if existing.array.manifests or self.changes.chunks.get(existing.id):
+            raise InvalidInputError(
+                f"`{existing.path}` has chunks with {len(existing.array.shape)} coordinates and cannot "
+                f"become an array of {len(updated.array.shape)} dimensions: delete the array first",
+                ErrorKind.BAD_METADATA,
+            )
+        self.changes.chunks.pop(existing.id, None)
+
+    def delete_node(self, path: str) -> None:
+        """Delete a node and, for a group, everything below it. Missing nodes are fine."""
+        with self._lock:
+            self.check_writable()
+            node = self.find(path)
+            if node is None:
+                return
+            leaving = [node] if node.array is not None else list(self.nodes(path))
+            for each in leaving:
+                if each.path in self.changes.new_nodes:
+                    self.changes.forget_node(each)
+                else:
+                    self.changes.delete_node(each)
+
+    def clear(self) -> None:
+        """Delete every node."""
+        with self._lock:
+            self.check_writable()
+            for node in list(self.nodes()):
+                if node.path in self.changes.new_nodes:
+                    self.changes.forget_node(node)
+                else:
+                    self.changes.delete_node(node)
+
+    # Chunks
+
+    def chunk_source(self, path: str, coordinates: Coordinates) -> ChunkRef | tuple[bytes, ManifestRef] | None:
+        """Where the reference of a chunk is to be found.
+
+        Returns
+        -------
+        ChunkRef
+            The session recorded it.
+        tuple of bytes and ManifestRef
+            It is in that manifest, under that node id, or nowhere.
+        None
+            There is no such chunk.
+        """
+        node = self.find(path)
+        if node is None:
+            return None
+        array = node.array
+        if array is None:
+            raise InvalidInputError(f"`{path}` is a group, not an array", ErrorKind.NOT_AN_ARRAY)
+        if not _in_grid(path, array, coordinates):
+            return None
+        table = self.changes.chunks.get(node.id)
+        if table is not None:
+            recorded = table.find(coordinates)
+            if recorded is not UNRECORDED:
+                return recorded  # type: ignore[return-value]  # UNRECORDED is excluded by identity
+        manifests = array.manifests
+        if not manifests:
+            return None
+        if len(manifests) == 1:
+            return node.id, manifests[0]
+        manifest = self.extents(node.id, array).find(coordinates)
+        return None if manifest is None else (node.id, manifest)
+
+    def extents(self, node_id: bytes, array: ArrayData) -> ExtentIndex:
+        """The index of an array's manifests by the chunks they cover."""
+        known = self._extents.get(node_id)
+        if known is not None and known[0].manifests is array.manifests:
+            return known[1]
+        index = ExtentIndex(array.manifests)
+        self._extents[node_id] = (array, index)
+        return index
+
+    def check_chunk_writable(self, path: str, coordinates: Coordinates) -> Node:
+        """The array that a chunk is about to be written to.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`.
+        InvalidInputError
+            Kind `not-an-array`, or `invalid-chunk-index` for a chunk outside the grid.
+        """
+        node, array = self.array(path)
+        if not _in_grid(path, array, coordinates):
+            raise InvalidInputError(
+                f"the chunk {list(coordinates)} is outside the chunk grid of `{path}`, which has "
+                f"{[dimension.num_chunks for dimension in array.shape]} chunks",
+                ErrorKind.INVALID_CHUNK_INDEX,
+            )
+        return node
+
+    def record_chunk(self, path: str, coordinates: Coordinates, reference: ChunkRef) -> None:
+        """Record that a chunk has been written."""
+        with self._lock:
+            self.check_writable()
+            node = self.check_chunk_writable(path, coordinates)
+            self.changes.table(node).recent[coordinates] = reference
+
+    def record_columns(self, path: str, references: ChunkRefs) -> None:
+        """Record many written chunks; each coordinate at most once, all inside the grid."""
+        with self._lock:
+            self.check_writable()
+            node, _ = self.array(path)
+            self.changes.table(node).add_columns(references)
+
+    def record_removal(self, node: Node, coordinates: Coordinates, *, in_base: bool) -> None:
+        """Record that a chunk is gone; `in_base` says whether the base snapshot has it."""
+        with self._lock:
+            self.check_writable()
+            if self.find(node.path) is None:
+                return
+            if in_base:
+                self.changes.table(node).recent[coordinates] = None
+            elif node.id in self.changes.chunks:
+                self.changes.chunks[node.id].forget(coordinates)
+
+    def chunk_changes(self, node: Node) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:
+        """Recorded references and removals of an array as columns; None when there are none."""
+        with self._lock:
+            table = self.changes.chunks.get(node.id)
+            return table.changes() if table else None
+
+    def read_changes(self) -> tuple[ChangeSet, dict[bytes, NDArray[np.uint32]]]:
+        """The change set, for reading, and the changed coordinates of each array by node id."""
+        with self._lock:
+            return self.changes, dict(self.changes.changed_chunks())
+
+    # Life cycle
+
+    def check_writable(self) -> None:
+        """Refuse when the session cannot record a change now."""
+        if self.mode is SessionMode.readonly:
+            raise ReadOnlyError(
+                "the session is read-only: open one with `Repository.writable_session`",
+                ErrorKind.READ_ONLY_SESSION,
+            )
+        if self._sealed:
+            raise ReadOnlyError(
+                "a commit of this session is under way: a change made now would be lost",
+                ErrorKind.READ_ONLY_SESSION,
+            )
+
+    def discard_changes(self) -> None:
+        """Forget everything that was recorded."""
+        with self._lock:
+            self.check_writable()
+            self.changes = ChangeSet()
+
+    def has_changes(self) -> bool:
+        """Whether a commit would contain anything."""
+        with self._lock:
+            return not self.changes.is_empty()
+
+    def seal(self) -> ChangeSet:
+        """Start a commit: hand out the change set and refuse changes to it.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `commit-not-allowed`: the session is on no branch, or being committed.
+        """
+        with self._lock:
+            if self.branch is None:
+                raise SessionStateError(
+                    "the session is on no branch and cannot be committed: it is read-only, or has been "
+                    "committed already; open a new one with `Repository.writable_session`",
+                    ErrorKind.COMMIT_NOT_ALLOWED,
+                )
+            if self._sealed:
+                raise SessionStateError(
+                    "another commit of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
+                )
+            self._sealed = True
+            return self.changes
+
+    def unseal(self) -> None:
+        """End a commit that did not land: the session goes on as before."""
+        with self._lock:
+            self._sealed = False
+
+    def committed(self, snapshot: Snapshot) -> None:
+        """End a commit that landed: the session becomes a read-only view of it."""
+        with self._lock:
+            self.snapshot = snapshot
+            self.branch = None
+            self.mode = SessionMode.readonly
+            self.changes = ChangeSet()
+            self._extents = {}
+            self._sealed = False
+
+
+def _node(
+    node_id: bytes, path: str, document: bytes, parsed: object, manifests: tuple[ManifestRef, ...]
+) -> Node:
+    if not isinstance(parsed, ArrayDocument):
+        return Node(id=node_id, path=path, user_data=document, array=None)
+    shape = tuple(map(DimensionShape, parsed.shape, parsed.num_chunks))
+    array = ArrayData(shape=shape, dimension_names=parsed.dimension_names, manifests=manifests)
+    return Node(id=node_id, path=path, user_data=document, array=array)
+
+
+def _in_grid(path: str, array: ArrayData, coordinates: Coordinates) -> bool:
+    shape = array.shape
+    if len(coordinates) != len(shape):
+        raise InvalidInputError(
+            f"the chunk {list(coordinates)} of `{path}` needs {len(shape)} coordinates, one per dimension",
+            ErrorKind.INVALID_CHUNK_INDEX,
+        )
+    for index, dimension in zip(coordinates, shape, strict=True):
+        if index >= dimension.num_chunks:
+            return False
+    return True
+
+
+def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:
+    """The same array over other manifests."""
+    assert node.array is not None
+    return msgspec.structs.replace(node, array=msgspec.structs.replace(node.array, manifests=manifests))

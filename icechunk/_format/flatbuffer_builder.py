@@ -1,0 +1,391 @@
+"""Writing FlatBuffers, one table at a time or millions with NumPy.
+
+A buffer is written children first, from its end to its start, because what
+refers to an object must stand before it. The place of an object is given as its
+distance from the end, which does not change while the buffer grows. `Builder.table`
+writes one table, `Builder.tables` many of the same shape from columns. See
+`flatbuffers` for the layout, and for slots.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import Struct, pack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icechunk._exceptions import ErrorKind, FormatError
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from icechunk._format.flatbuffers import Column, Data, Places
+
+FILE_IDENTIFIER = b"Ichk"
+
+MAX_SIZE = 2**31 - 1
+"""Bytes in the largest buffer that others accept."""
+
+_U8 = Struct("<B")
+_U16 = Struct("<H")
+_U32 = Struct("<I")
+_I32 = Struct("<i")
+_U64 = Struct("<Q")
+
+
+def u8(value: int) -> bytes:
+    """A byte or boolean for `Builder.table`."""
+    return _U8.pack(value)
+
+
+def u16(value: int) -> bytes:
+    """A 16-bit number for `Builder.table`."""
+    return _U16.pack(value)
+
+
+def u32(value: int) -> bytes:
+    """A 32-bit number for `Builder.table`."""
+    return _U32.pack(value)
+
+
+def i32(value: int) -> bytes:
+    """A signed 32-bit number for `Builder.table`."""
+    return _I32.pack(value)
+
+
+def u64(value: int) -> bytes:
+    """A 64-bit number for `Builder.table`."""
+    return _U64.pack(value)
+
+
+class Builder:
+    """Writes a buffer from its end to its start.
+
+    Children are written before what refers to them. Each method that writes an
+    object returns its place, an `int` (or an array of them) that later calls take as
+    the value of a field or element.
+
+    Parameters
+    ----------
+    capacity : int, optional
+        Bytes to start with. Memory is only used once it is written, so that a good
+        guess of the final size saves a copy and costs nothing.
+
+    Examples
+    --------
+    >>> builder = Builder()
+    >>> name = builder.string("main")
+    >>> data = builder.finish(builder.table({0: name, 1: u32(7)}))
+    >>> len(data), bytes(data[4:8])
+    (40, b'Ichk')
+    """
+
+    __slots__ = ("_data", "_shared", "_used", "_vtables")
+
+    def __init__(self, capacity: int = 4096) -> None:
+        # Zeros, because padding must be zero.
+        self._data = np.zeros(max(capacity, 64), np.uint8)
+        self._used = 0
+        self._vtables: dict[bytes, int] = {}
+        self._shared: dict[bytes, int] = {}
+
+    def finish(self, root: int) -> memoryview:
+        """Write the start of the buffer and give it out; the builder is used up.
+
+        Raises
+        ------
+        FormatError
+            Kind `serialization`: more than 2 GiB.
+        """
+        # The whole is a multiple of 8 long, so that aligned from the end is aligned from the start.
+        self._reserve(8, 8)
+        head = self._data[len(self._data) - self._used :]
+        head[:8] = np.frombuffer(_U32.pack(self._used - root) + FILE_IDENTIFIER, np.uint8)
+        return head.data
+
+    def vector(self, elements: Column, alignment: int | None = None) -> int:
+        """Write a vector of numbers or structs.
+
+        Parameters
+        ----------
+        elements : ndarray
+            One-dimensional, little endian, structs padded as in C. Bytes are `uint8`, ids ``V12``.
+        alignment : int, optional
+            That of one element; by default that of the dtype's largest scalar.
+        """
+        elements = np.ascontiguousarray(elements)
+        if alignment is None:
+            alignment = _alignment(elements.dtype)
+        size = elements.size * elements.itemsize
+        self._reserve(size, max(alignment, 4))
+        start = len(self._data) - self._used
+        self._data[start : start + size] = elements.reshape(-1).view(np.uint8)
+        return self._count(len(elements))
+
+    def bytes(self, content: Data) -> int:
+        """Write a vector of bytes."""
+        return self.vector(np.frombuffer(content, np.uint8))
+
+    def string(self, text: str) -> int:
+        """Write a string, or find the one of the same text that is there already."""
+        content = text.encode()
+        place = self._shared.get(content)
+        if place is None:
+            self._reserve(len(content) + 1, 4)
+            start = len(self._data) - self._used
+            self._data[start : start + len(content)] = np.frombuffer(content, np.uint8)
+            place = self._shared[content] = self._count(len(content))
+        return place
+
+    def slices(self, pool: NDArray[np.uint8], starts: Column, sizes: Column) -> Places:
+        """Write many slices of a pool of bytes, good for strings and for vectors of bytes alike.
+
+        A slice is written as many times as it is given: pass distinct ones (`distinct_slices`).
+        """
+        sizes = sizes.astype(np.int64)
+        # Count, content, zero byte, padding to 4.
+        room = (sizes + 8) & ~3
+        ends = np.cumsum(room)
+        self._reserve(int(ends[-1]) if len(ends) else 0, 4)
+        # Laid out in the given order: the last slice is nearest to the end of the buffer.
+        places: Places = self._used - ends + room
+        heads = len(self._data) - places
+        _scatter(self._data, heads, sizes.astype("<u4"))
+        _copy_slices(pool, starts.astype(np.int64), sizes, self._data, heads + 4)
+        return places
+
+    def references(self, places: Sequence[int] | Places) -> int:
+        """Write a vector of references to tables, strings or vectors."""
+        count = len(places)
+        self._reserve(4 * count, 4)
+        targets = np.asarray(places, np.int64)
+        own = self._used - 4 * np.arange(count, dtype=np.int64)
+        start = len(self._data) - self._used
+        self._data[start : start + 4 * count].view("<u4")[:] = own - targets
+        return self._count(count)
+
+    def reference_lists(self, places: Places, bounds: Places) -> Places:
+        """Write many vectors of references: number i refers to ``places[bounds[i]:bounds[i + 1]]``."""
+        counts = np.diff(bounds)
+        total = len(places) + len(counts)
+        self._reserve(4 * total, 4)
+        heads = bounds[:-1] + np.arange(len(counts), dtype=np.int64)
+        own: Places = self._used - 4 * np.arange(total, dtype=np.int64)
+        words = np.empty(total, "<u4")
+        is_element = np.ones(total, bool)
+        is_element[heads] = False
+        words[heads] = counts
+        words[is_element] = own[is_element] - places
+        start = len(self._data) - self._used
+        self._data[start : start + 4 * total] = words.view(np.uint8)
+        lists: Places = own[heads]
+        return lists
+
+    def table(self, fields: Mapping[int, builtins.bytes | int | None]) -> int:
+        """Write one table.
+
+        Parameters
+        ----------
+        fields : mapping of int to bytes, int or None
+            By slot: bytes are a scalar (from `u32` and its like) or struct within the table, a number
+            is the place of a child, None is an absent field. Scalars equal to their default are
+            written all the same: leave them out.
+        """
+        sizes = {
+            slot: 4 if isinstance(value, int) else len(value)
+            for slot, value in fields.items()
+            if value is not None
+        }
+        offsets, size, alignment = _lay_out({slot: (n, _natural(n)) for slot, n in sizes.items()})
+        vtable = self._vtable(offsets, size)
+        # The fields after the first 4 bytes are what is aligned.
+        self._reserve(size, alignment, lead=4)
+        base = len(self._data) - self._used
+        data = self._data.data
+        _I32.pack_into(data, base, vtable - self._used)
+        for slot, offset in offsets.items():
+            value = fields[slot]
+            if isinstance(value, int):
+                _U32.pack_into(data, base + offset, self._used - offset - value)
+            elif value is not None:
+                data[base + offset : base + offset + len(value)] = value
+        return self._used
+
+    def tables(
+        self,
+        count: int,
+        columns: Mapping[int, Column],
+        children: Mapping[int, Places],
+        vector: tuple[int, Column] | None = None,
+    ) -> Places:
+        """Write many tables of one shape, each with the same fields present.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        columns : mapping of int to ndarray
+            By slot: the scalars or structs (``V<size>``) within the tables.
+        children : mapping of int to ndarray of int64
+            By slot: the places of the objects that the tables refer to.
+        vector : (int, 2-d ndarray), optional
+            A slot, and for each table the elements of a vector of 4-byte numbers that is written
+            right behind it.
+
+        Returns
+        -------
+        ndarray of int64
+            The place of each table.
+        """
+        shapes = {slot: (column.itemsize, _alignment(column.dtype)) for slot, column in columns.items()}
+        shapes |= dict.fromkeys(children, (4, 4))
+        if vector is not None:
+            shapes[vector[0]] = (4, 4)
+        offsets, size, alignment = _lay_out(shapes)
+        vtable = self._vtable(offsets, size)
+        names = ["vtable", *(f"{slot}" for slot in offsets)]
+        formats: list[Any] = ["<i4"]
+        formats += [columns[slot].dtype if slot in columns else "<u4" for slot in offsets]
+        places = [0, *offsets.values()]
+        stride = (size + 3) & ~3
+        if vector is not None:
+            width = vector[1].shape[1]
+            names += ["count", "elements"]
+            formats += ["<u4", ("<u4", (width,))]
+            places += [stride, stride + 4]
+            stride += 4 + 4 * width
+        stride = -(-stride // alignment) * alignment
+        self._reserve(count * stride, alignment, lead=4)
+        dtype = np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": stride})
+        rows: Column = np.ndarray((count,), dtype, self._data, len(self._data) - self._used)
+        own: Places = self._used - stride * np.arange(count, dtype=np.int64)
+        rows["vtable"] = vtable - own
+        for slot, column in columns.items():
+            rows[f"{slot}"] = column
+        for slot, targets in children.items():
+            rows[f"{slot}"] = own - offsets[slot] - targets
+        if vector is not None:
+            rows[f"{vector[0]}"] = dtype.fields["count"][1] - offsets[vector[0]]  # type: ignore[index]
+            rows["count"] = width
+            rows["elements"] = vector[1]
+        return own
+
+    def _reserve(self, size: int, alignment: int, lead: int = 0) -> None:
+        """Take `size` bytes such that what is `lead` bytes into them is aligned."""
+        used = self._used + size
+        used += -(used - lead) % alignment
+        if used > MAX_SIZE:
+            raise FormatError(
+                f"a metadata file cannot hold more than {MAX_SIZE} bytes: split manifests into smaller ones",
+                ErrorKind.SERIALIZATION,
+            )
+        if used > len(self._data):
+            grown = np.zeros(max(used, 2 * len(self._data)), np.uint8)
+            grown[len(grown) - self._used :] = self._data[len(self._data) - self._used :]
+            self._data = grown
+        self._used = used
+
+    def _count(self, count: int) -> int:
+        """Put the count before the elements of a vector."""
+        self._used += 4
+        if self._used > len(self._data):
+            self._used -= 4
+            self._reserve(4, 4)
+        _U32.pack_into(self._data.data, len(self._data) - self._used, count)
+        return self._used
+
+    def _vtable(self, offsets: Mapping[int, int], size: int) -> int:
+        entries = [0] * (max(offsets, default=-1) + 1)
+        for slot, offset in offsets.items():
+            entries[slot] = offset
+        content = pack(f"<{len(entries) + 2}H", 4 + 2 * len(entries), size, *entries)
+        place = self._vtables.get(content)
+        if place is None:
+            self._reserve(len(content), 2)
+            start = len(self._data) - self._used
+            self._data[start : start + len(content)] = np.frombuffer(content, np.uint8)
+            place = self._vtables[content] = self._used
+        return place
+
+
+def _lay_out(shapes: Mapping[int, tuple[int, int]]) -> tuple[dict[int, int], int, int]:
+    """Offset of each (size, alignment) field behind a table's first 4 bytes; size and alignment of all."""
+    offsets = {}
+    end = 4
+    for slot in sorted(shapes, key=lambda slot: (-shapes[slot][1], slot)):
+        offsets[slot] = end
+        end += shapes[slot][0]
+    return offsets, end, max((4, *(alignment for _, alignment in shapes.values())))
+
+
+def _natural(size: int) -> int:
+    """Alignment of a scalar of some bytes, and enough for a struct of bytes."""
+    return size if size in (2, 8) else 4 if size % 4 == 0 else 1
+
+
+def _alignment(dtype: np.dtype[Any]) -> int:
+    """Alignment of the largest scalar in a dtype."""
+    if dtype.subdtype is not None:
+        return _alignment(dtype.subdtype[0])
+    if dtype.fields is not None:
+        return max(_alignment(field[0]) for field in dtype.fields.values())
+    return _natural(dtype.itemsize) if dtype.kind == "V" else dtype.itemsize
+
+
+def distinct_slices(starts: Column, sizes: Column) -> tuple[Places, Places, Places]:
+    """The distinct ones of many slices of a pool.
+
+    Returns
+    -------
+    starts, sizes : ndarray of int64
+        The distinct slices.
+    which : ndarray of int64
+        For each given slice, the number of the distinct one that it equals.
+    """
+    starts, sizes = starts.astype(np.int64), sizes.astype(np.int64)
+    steps = np.diff(starts)
+    if (steps > 0).all() or (steps < 0).all():
+        return starts, sizes, np.arange(len(starts), dtype=np.int64)
+    different, first, which = np.unique(starts, return_index=True, return_inverse=True)
+    found = sizes[first]
+    if (found[which] != sizes).any():
+        # Slices of different sizes with one start: tell them apart by both.
+        _, first, which = np.unique(
+            which * (int(sizes.max()) + 1) + sizes, return_index=True, return_inverse=True
+        )
+        different, found = starts[first], sizes[first]
+    return different, found, which
+
+
+def gather_slices(pool: NDArray[np.uint8], starts: Column, sizes: Column) -> NDArray[np.uint8]:
+    """Many slices of a pool, one behind the other."""
+    sizes = sizes.astype(np.int64)
+    ends = np.cumsum(sizes)
+    gathered = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    _copy_slices(pool, starts.astype(np.int64), sizes, gathered, ends - sizes)
+    return gathered
+
+
+def _copy_slices(
+    source: NDArray[np.uint8], starts: Places, sizes: Places, target: NDArray[np.uint8], positions: Places
+) -> None:
+    """Copy many slices, those of one size at once: k distinct sizes need k * k / 2 bytes, so k is small."""
+    order = np.argsort(sizes, kind="stable")
+    ordered = sizes[order]
+    edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
+    for low, high in pairwise(edges):
+        if high > low and (size := int(ordered[low])):
+            rows = order[low:high]
+            view: Column = np.ndarray((len(source) - size + 1,), f"V{size}", source, strides=(1,))
+            _scatter(target, positions[rows], view[starts[rows]])
+
+
+def _scatter(data: NDArray[np.uint8], positions: Places, values: Column) -> None:
+    """Put values of one dtype at many positions, aligned or not."""
+    if len(positions):
+        view: Column = np.ndarray((len(data) - values.itemsize + 1,), values.dtype, data, strides=(1,))
+        view[positions] = values

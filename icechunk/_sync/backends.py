@@ -1,0 +1,141 @@
+# Generated from icechunk/_async/backends.py by tools/make_sync.py; edit that file.
+"""What the engine asks of a place that keeps objects, and the choice of who answers.
+
+Keys are relative to the root of the repository, with `/` between their parts and none in front: `repo`,
+`chunks/F6HHT3YC3XQ6X40BXNF0`. A backend is made for one storage description and its settings, holds no
+event loop, and may be used from any thread, from any loop and after a fork.
+
+Errors are `StorageError`: kind `object-not-found` for a missing object, `io` or `object-store` for failures
+of the disk or the service, always with the key in the message and the cause chained. A conditional write
+that is refused raises `PreconditionFailed`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from icechunk._sync.local import SyncLocalBackend
+from icechunk._sync.memory import SyncMemoryBackend
+from icechunk._sync.objects import SyncObjectBackend
+from icechunk._exceptions import ErrorKind, StorageError
+from icechunk.storage import InMemoryStorage, LocalFileSystemStorage, ObjectStorage, WrappedStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from typing_extensions import Buffer
+
+    from icechunk.config import StorageSettings
+    from icechunk.storage import Batch, Data, Failures, ObjectInfo, Pieces, Storage, Version
+
+
+class SyncBackend(Protocol):
+    """The operations on stored objects."""
+
+    @property
+    def storage(self) -> Storage:
+        """The description that this backend was made for."""
+        ...
+
+    @property
+    def can_write(self) -> bool:
+        """Whether writing is possible at all."""
+        ...
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Data:
+        """The bytes of an object, or exactly `end - start` of them.
+
+        Raises
+        ------
+        StorageError
+            Kind `object-not-found`; kind `invalid-object-size` when the object ends before `end`.
+        """
+        ...
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Pieces:
+        """Several ranges `(start, end)` of one object, in the order asked for, in few requests."""
+        ...
+
+    def get_versioned(
+        self, key: str, known: Version | None = None
+    ) -> tuple[Data, Version] | None:
+        """The bytes of an object and the version they belong to; None when the version is still `known`."""
+        ...
+
+    def put(
+        self,
+        key: str,
+        data: Buffer,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        storage_class: str | None = None,
+    ) -> None:
+        """Write an object, new or over an old one. A reader sees the old bytes or the new ones."""
+        ...
+
+    def put_conditional(
+        self,
+        key: str,
+        data: Buffer,
+        expected: Version | None,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        storage_class: str | None = None,
+    ) -> Version:
+        """Write an object only if its version is `expected`, or with None only if there is no such object.
+
+        Raises
+        ------
+        PreconditionFailed
+            Somebody else was first.
+        """
+        ...
+
+    def copy(self, source: str, target: str, expected: Version | None) -> None:
+        """Copy an object over `target`, if its version is `expected` (None: whatever it is).
+
+        Raises
+        ------
+        PreconditionFailed
+            The source has another version by now.
+        """
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """Size and time of an object, without its bytes."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Batch]:
+        """All objects in the directory `prefix` (empty: everywhere) and below, in batches, in any order."""
+        ...
+
+    def delete_many(self, keys: Sequence[str]) -> Failures:
+        """Delete objects; the answer names those that could not be, and why. Missing ones are fine."""
+        ...
+
+    def is_clean(self) -> bool:
+        """Whether there is nothing under the root."""
+        ...
+
+    def prepare_root(self) -> None:
+        """Make the place ready for a new repository."""
+        ...
+
+
+def open_backend(storage: Storage, settings: StorageSettings) -> SyncBackend:
+    """Make the backend for a storage description; settings that are unset take its defaults."""
+    if isinstance(storage, WrappedStorage):
+        inner = open_backend(storage.inner, settings)
+        backend: SyncBackend = storage.wrap(inner)
+        return backend
+    if isinstance(storage, InMemoryStorage):
+        return SyncMemoryBackend(storage, settings)
+    if isinstance(storage, LocalFileSystemStorage):
+        return SyncLocalBackend(storage)
+    if isinstance(storage, ObjectStorage):
+        return SyncObjectBackend(storage, settings)
+    raise StorageError(
+        f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
+    )

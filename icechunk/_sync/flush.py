@@ -1,0 +1,218 @@
+# Generated from icechunk/_async/flush.py by tools/make_sync.py; edit that file.
+"""From a change set to the files of a new snapshot.
+
+Manifests of different arrays and cells do not depend on each other, so they are
+fetched, merged and written concurrently: as many at a time as the requests in
+flight allow and as fit the memory budget, whichever is less. Nothing written
+here is visible to anybody until a ref points to the snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from icechunk._sync.chunks import fetch_manifest
+from icechunk._core.commit_plan import (
+    manifest_files_after,
+    nodes_after,
+    touched_arrays,
+    transaction_log,
+)
+from icechunk._core.manifest_plan import Edges, Rewrite, plan_manifests, rewrite
+from icechunk._core.splits import split_edges
+from icechunk._exceptions import ErrorKind, FormatError
+from icechunk._format.chunk_refs import ChunkRefs
+from icechunk._format.snapshot import encode_snapshot
+from icechunk._io.clock import now_us
+from icechunk._io.concurrency import map_concurrently, run_in_thread
+from icechunk._io.random import random_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icechunk._sync.assets import SyncAssets
+    from icechunk._core.session_state import SessionState
+    from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
+
+REFERENCES_IN_MEMORY = 8_000_000
+"""Chunk references that manifest work may hold at one time (about 80 bytes each)."""
+
+MANIFESTS_AT_A_TIME = 32
+"""Pieces of manifest work under way at one time, unless the configuration says otherwise."""
+
+_MANY_REFERENCES = 16384
+"""Merges of more references than this are done in a thread."""
+
+_MAX_CLOCK_DRIFT_US = 600_000_000
+"""How far the clock of the storage may be from ours, before a commit is refused."""
+
+
+class Piece(NamedTuple):
+    """One rewrite of one array, and how many references it holds in memory."""
+
+    node: Node
+    work: Rewrite
+    edges: Edges
+    references: int
+
+
+class Flushed(NamedTuple):
+    """A snapshot that was written and that nothing points to yet."""
+
+    snapshot: Snapshot
+    superseded: list[bytes]
+
+
+def flush(
+    state: SessionState,
+    assets: SyncAssets,
+    message: str,
+    properties: Mapping[str, object],
+    *,
+    parent_id: bytes | None,
+) -> Flushed:
+    """Write manifests, snapshot and transaction log of a session's changes.
+
+    Raises
+    ------
+    FormatError
+        Kind `snapshot-timestamp`: the clocks of this machine and of the storage are more than
+        ten minutes apart.
+    """
+    base = state.snapshot
+    changes, _ = state.read_changes()
+    spec_version = int(state.spec_version)
+    manifests, files = _write_manifests(state, assets)
+
+    nodes = nodes_after(base, changes, manifests)
+    snapshot_id = random_id()
+    payload = encode_snapshot(
+        id=snapshot_id,
+        parent_id=parent_id if spec_version == 1 else None,
+        nodes=nodes,
+        flushed_at=max(now_us(), base.flushed_at + 1),
+        message=message,
+        metadata=dict(properties),
+        manifest_files=manifest_files_after(nodes, base.manifest_files, files),
+        spec_version=spec_version,
+    )
+    log = transaction_log(snapshot_id, changes)
+
+    def write(what: str) -> Snapshot | None:
+        if what == "log":
+            assets.write_transaction_log(log, spec_version)
+            return None
+        written = assets.write_snapshot(snapshot_id, payload, spec_version)
+        _check_clock(assets, snapshot_id)
+        return written
+
+    snapshot, _ = map_concurrently(write, ["snapshot", "log"], 2)
+    assert snapshot is not None
+    kept = {file.id for file in snapshot.manifest_files}
+    return Flushed(snapshot, [file.id for file in base.manifest_files if file.id not in kept])
+
+
+def _check_clock(assets: SyncAssets, snapshot_id: bytes) -> None:
+    stored_at = assets.snapshot_created_at(snapshot_id)
+    drift = stored_at - now_us()
+    if abs(drift) > _MAX_CLOCK_DRIFT_US:
+        raise FormatError(
+            f"the clock of the storage is {drift / 1e6:+.0f} seconds from the clock of this machine: "
+            "set the clock right, then commit again",
+            ErrorKind.SNAPSHOT_TIMESTAMP,
+        )
+
+
+def _write_manifests(
+    state: SessionState, assets: SyncAssets
+) -> tuple[dict[bytes, tuple[ManifestRef, ...]], list[ManifestFile]]:
+    """Write the new manifests; returns all manifests of each touched array, and the new files."""
+    kept: dict[bytes, tuple[ManifestRef, ...]] = {}
+    pieces: list[Piece] = []
+    for node in touched_arrays(state.snapshot, state.changes):
+        plan = _plan(state, assets, node)
+        kept[node.id] = plan[0]
+        pieces += plan[1]
+
+    def run(piece: Piece) -> list[tuple[ManifestRef, ManifestFile]]:
+        return _run(state.snapshot, assets, piece, int(state.spec_version))
+
+    limit = assets.cache.settings.max_concurrent_manifest_fetches_during_commit or MANIFESTS_AT_A_TIME
+    files: list[ManifestFile] = []
+    new: dict[bytes, list[ManifestRef]] = {node_id: [] for node_id in kept}
+    for batch in within_budget(pieces, REFERENCES_IN_MEMORY):
+        for piece, written in zip(batch, map_concurrently(run, batch, limit), strict=True):
+            new[piece.node.id] += [manifest_ref for manifest_ref, _ in written]
+            files += [file for _, file in written]
+    manifests = {
+        node_id: tuple(sorted([*kept[node_id], *new[node_id]], key=lambda each: each.extents))
+        for node_id in kept
+    }
+    return manifests, files
+
+
+def _plan(
+    state: SessionState, assets: SyncAssets, node: Node
+) -> tuple[tuple[ManifestRef, ...], list[Piece]]:
+    array = node.array
+    assert array is not None
+    edges = split_edges(
+        assets.cache.settings.splitting,
+        node.path,
+        [dimension.num_chunks for dimension in array.shape],
+        array.dimension_names,
+    )
+    recorded = state.chunk_changes(node)
+    if recorded is None:
+        ndim = len(array.shape)
+        recorded = ChunkRefs.empty(ndim), np.empty((0, ndim), np.uint32)
+    written, removed = recorded
+    plan = plan_manifests(array.manifests, edges, written, removed)
+    sizes = {file.id: file.num_chunk_refs for file in state.snapshot.manifest_files}
+    pieces = [
+        Piece(
+            node,
+            work,
+            edges,
+            len(work.written) + sum(sizes.get(source.object_id, 0) for source in work.sources),
+        )
+        for work in plan.rewrites
+    ]
+    return plan.kept, pieces
+
+
+def _run(
+    snapshot: Snapshot, assets: SyncAssets, piece: Piece, spec_version: int
+) -> list[tuple[ManifestRef, ManifestFile]]:
+    """Fetch the old references of a piece, merge the changes in, write the new manifests."""
+
+    def fetch(source: ManifestRef) -> ChunkRefs | None:
+        manifest = fetch_manifest(assets, snapshot, source.object_id)
+        if piece.references > _MANY_REFERENCES:
+            return run_in_thread(manifest.refs, piece.node.id)
+        return manifest.refs(piece.node.id)
+
+    fetched = map_concurrently(fetch, piece.work.sources, 8)
+    sources = [references for references in fetched if references is not None]
+    if piece.references > _MANY_REFERENCES:
+        merged = run_in_thread(rewrite, piece.work, sources, piece.edges)
+    else:
+        merged = rewrite(piece.work, sources, piece.edges)
+    return [
+        assets.write_manifest(piece.node.id, references, spec_version) for references in merged
+    ]
+
+
+def within_budget(pieces: list[Piece], budget: int) -> list[list[Piece]]:
+    """Cut manifest work into batches of at most `budget` references (or one piece)."""
+    batches: list[list[Piece]] = []
+    used = budget + 1
+    for piece in pieces:
+        if used + piece.references > budget:
+            batches.append([])
+            used = 0
+        batches[-1].append(piece)
+        used += piece.references
+    return batches

@@ -1,0 +1,136 @@
+# Generated from icechunk/_async/local.py by tools/make_sync.py; edit that file.
+"""Objects as files below a directory, for any number of threads and processes at once.
+
+How that is done stands in `icechunk._io.files`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._io.files import Files
+from icechunk.storage import ObjectInfo, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from typing_extensions import Buffer
+
+    from icechunk._io.files import Found
+    from icechunk.storage import Batch, Data, Failures, LocalFileSystemStorage, Pieces
+
+
+class SyncLocalBackend:
+    """The objects of a `LocalFileSystemStorage`.
+
+    Conditional writes are always checked. The settings about them tell what plain file systems can do, and
+    what repositories written by the official implementation say of theirs; a directory here can do more.
+    """
+
+    can_write = True
+
+    def __init__(self, storage: LocalFileSystemStorage) -> None:
+        self.storage = storage
+        self._files = Files(storage.path, durable=storage.durable)
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> Data:
+        try:
+            return self._files.read(key, start, end)
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> Pieces:
+        try:
+            return [*self._files.read_ranges(key, ranges)]
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+
+    def get_versioned(
+        self, key: str, known: Version | None = None
+    ) -> tuple[Data, Version] | None:
+        try:
+            found = self._files.read_versioned(key, known.e_tag if known else None)
+        except OSError as error:
+            raise self._failed("read", key, error) from error
+        return None if found is None else (found[0], Version(found[1]))
+
+    def put(
+        self,
+        key: str,
+        data: Buffer,
+        *,
+        content_type: str | None = None,  # noqa: ARG002
+        metadata: Mapping[str, str] | None = None,  # noqa: ARG002
+        storage_class: str | None = None,  # noqa: ARG002
+    ) -> None:
+        try:
+            self._files.write(key, data)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+
+    def put_conditional(
+        self,
+        key: str,
+        data: Buffer,
+        expected: Version | None,
+        *,
+        content_type: str | None = None,  # noqa: ARG002
+        metadata: Mapping[str, str] | None = None,  # noqa: ARG002
+        storage_class: str | None = None,  # noqa: ARG002
+    ) -> Version:
+        if expected is not None and expected.e_tag is None:
+            raise PreconditionFailed(key)
+        try:
+            version = self._files.write_if(key, data, expected.e_tag if expected else None)
+        except OSError as error:
+            raise self._failed("write", key, error) from error
+        if version is None:
+            raise PreconditionFailed(key)
+        return Version(version)
+
+    def copy(self, source: str, target: str, expected: Version | None) -> None:
+        try:
+            copied = self._files.copy(source, target, expected.e_tag if expected else None)
+        except OSError as error:
+            raise self._failed(f"copy to `{target}`", source, error) from error
+        if not copied:
+            raise PreconditionFailed(source)
+
+    def head(self, key: str) -> ObjectInfo:
+        try:
+            return _info(self._files.status(key))
+        except OSError as error:
+            raise self._failed("look at", key, error) from error
+
+    def list(self, prefix: str) -> Iterator[Batch]:
+        try:
+            for batch in self._files.batches(prefix):
+                yield [_info(found) for found in batch]
+        except OSError as error:
+            raise self._failed("list", prefix, error) from error
+
+    def delete_many(self, keys: Sequence[str]) -> Failures:
+        return self._files.delete(keys)
+
+    def is_clean(self) -> bool:
+        for _ in self.list(""):
+            return False
+        return True
+
+    def prepare_root(self) -> None:
+        try:
+            self._files.make_root()
+        except OSError as error:
+            raise self._failed("make the directory of", "", error) from error
+
+    def _failed(self, verb: str, key: str, error: OSError) -> StorageError:
+        if verb != "write" and isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            return StorageError(f"no object `{key}` in {self.storage.path}", ErrorKind.OBJECT_NOT_FOUND)
+        return StorageError(f"cannot {verb} `{key}` in {self.storage.path}: {error}", ErrorKind.IO)
+
+
+def _info(found: Found) -> ObjectInfo:
+    return ObjectInfo(found.key, found.size, datetime.fromtimestamp(found.modified_at, UTC))

@@ -1,0 +1,11 @@
+# Generated from icechunk/_async/repository.py by tools/make_sync.py; edit that file.
+"""All verbs of a repository that need I/O, by theme in the modules of its bases."""
+
+from __future__ import annotations
+
+from icechunk._sync.lifecycle import SyncLifecycle
+from icechunk._sync.references import SyncReferences
+
+
+class SyncRepository(SyncLifecycle, SyncReferences):
+    """The coroutines of a repository; see `icechunk.Repository`."""

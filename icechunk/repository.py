@@ -1,0 +1,122 @@
+"""The repository, in both spellings."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from icechunk import display
+from icechunk._async.repository import AsyncRepository
+from icechunk._io.asset_cache import AssetCache
+from icechunk._sync.repository import SyncRepository
+from icechunk.session import Session
+from icechunk.types import SessionMode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from icechunk._core.session_state import SessionState
+    from icechunk.store import IcechunkStore
+
+__all__ = ["Repository"]
+
+
+class Repository(SyncRepository, AsyncRepository):
+    """A versioned store of groups and arrays.
+
+    Made by `create`, `open` or `open_or_create`. Each verb is there twice: `commit` blocks,
+    `commit_async` is a coroutine; both do the same on the same object, and one object may be used
+    from many threads and event loops at once.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> session = repo.writable_session("main")
+    >>> array = zarr.create_array(session.store, name="counts", shape=(4,), dtype="i4")
+    >>> array[:] = [1, 2, 3, 4]
+    >>> first = session.commit("count to four")
+    >>> [info.message for info in repo.ancestry(branch="main")]
+    ['count to four', 'Repository initialized']
+    """
+
+    def _new_session(self, state: SessionState) -> Session:
+        return Session._over(state, self._cache, self._config, self._virtual_access)
+
+    @contextmanager
+    def transaction(
+        self, branch: str, *, message: str, metadata: Mapping[str, Any] | None = None
+    ) -> Iterator[IcechunkStore]:
+        """Write in one transaction: commit at the end of the block, or nothing if it fails.
+
+        Parameters
+        ----------
+        branch : str
+            The branch to commit to.
+        message : str
+            What is done in the block, for the history.
+        metadata : dict of str to any, optional
+            Properties of the snapshot.
+
+        Yields
+        ------
+        IcechunkStore
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> with repo.transaction("main", message="make the root") as store:
+        ...     root = zarr.create_group(store)
+        """
+        session = self.writable_session(branch)
+        yield session.store
+        session.commit(message, metadata)
+
+    @asynccontextmanager
+    async def transaction_async(
+        self, branch: str, *, message: str, metadata: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[IcechunkStore]:
+        """Write in one transaction: commit at the end of the block, or nothing if it fails.
+
+        Parameters
+        ----------
+        branch : str
+        message : str
+        metadata : dict of str to any, optional
+
+        Yields
+        ------
+        IcechunkStore
+        """
+        session = await self.writable_session_async(branch)
+        yield session.store
+        await session.commit_async(message, metadata)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "storage": self.storage,
+            "settings": self._cache.settings,
+            "config": self._config,
+            "spec_version": self._spec_version,
+            "virtual_access": self._virtual_access,
+            "config_version": self._config_version,
+            "commit_metadata": self._commit_metadata,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._assemble(
+            AssetCache(state["storage"], state["settings"]),
+            state["config"],
+            state["spec_version"],
+            virtual_access=state["virtual_access"],
+            config_version=state["config_version"],
+            commit_metadata=state["commit_metadata"],
+        )
+
+    def __repr__(self) -> str:
+        shown = display.indented(str(self.storage))
+        return (
+            f"<icechunk.Repository (v{int(self._spec_version)})>\n"
+            f"storage:\n{shown}\nconfig: <RepositoryConfig ...>\n"
+        )

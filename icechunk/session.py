@@ -1,0 +1,108 @@
+"""The session, in both spellings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from icechunk._async.session import AsyncSession
+from icechunk._core.session_state import SessionState
+from icechunk._io.asset_cache import AssetCache
+from icechunk._sync.assets import SyncAssets
+from icechunk._sync.session import SyncSession
+from icechunk.store import IcechunkStore
+from icechunk.types import SessionMode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from icechunk.config import RepositoryConfig
+
+__all__ = ["Session", "SessionMode"]
+
+NOT_PICKLABLE = (
+    "a writable session cannot be pickled: its changes would be recorded in the copy and lost. To read in other "
+    "processes, pass a session from `Repository.readonly_session`; to write from other processes, let each open the "
+    "repository and commit for itself."
+)
+
+
+class Session(SyncSession, AsyncSession):
+    """A view of a repository at one snapshot, with the changes made on top of it.
+
+    Made by `Repository.readonly_session` and `Repository.writable_session`. One session may be
+    used by many threads and event loops at once.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> session = repo.writable_session("main")
+    >>> root = zarr.create_group(session.store, attributes={"title": "air"})
+    >>> session.status()
+    Groups created:
+        /
+    <BLANKLINE>
+    >>> snapshot_id = session.commit("add a title")
+    >>> session.read_only, session.snapshot_id == snapshot_id
+    (True, True)
+    """
+
+    @classmethod
+    def _over(
+        cls,
+        state: SessionState,
+        cache: AssetCache,
+        config: RepositoryConfig,
+        virtual_access: Mapping[str, Any],
+    ) -> Session:
+        session = cls()
+        session._state = state
+        session._cache = cache
+        session._config = config
+        session._virtual_access = dict(virtual_access)
+        return session
+
+    @property
+    def store(self) -> IcechunkStore:
+        """The session as a zarr store.
+
+        Returns
+        -------
+        IcechunkStore
+        """
+        return IcechunkStore(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self.read_only:
+            raise ValueError(NOT_PICKLABLE)
+        return {
+            "storage": self._cache.storage,
+            "settings": self._cache.settings,
+            "config": self._config,
+            "virtual_access": self._virtual_access,
+            "snapshot_id": self._state.snapshot.id,
+            "spec_version": self._state.spec_version,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._cache = AssetCache(state["storage"], state["settings"])
+        self._config = state["config"]
+        self._virtual_access = state["virtual_access"]
+        snapshot = SyncAssets.of(self._cache).fetch_snapshot(state["snapshot_id"])
+        self._state = SessionState(
+            snapshot, state["spec_version"], branch=None, mode=SessionMode.readonly, commit_metadata={}
+        )
+
+    def __repr__(self) -> str:
+        state = self._state
+        lines = [
+            "<icechunk.session.Session>",
+            f"read_only: {state.read_only}",
+            f"snapshot_id: {self.snapshot_id}",
+        ]
+        if not state.read_only:
+            lines += [
+                f"branch: {state.branch}",
+                f"has_uncommitted_changes: {not state.changes.is_empty()}",
+            ]
+        return "\n".join([*lines, ""])

@@ -1,0 +1,661 @@
+"""What every backend owes the engine: in memory, in a directory, on S3, on any store of obstore's."""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from obstore.store import LocalStore, MemoryStore
+
+from icechunk._async.backends import open_backend_async
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import StorageError
+from icechunk._io.concurrency import map_concurrently_async
+from icechunk._io.files import INLINE_LIMIT
+from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.storage import (
+    LocalFileSystemStorage,
+    S3Storage,
+    Storage,
+    Version,
+    in_memory_storage,
+    local_filesystem_storage,
+    obstore_storage,
+    s3_storage,
+)
+from icechunk.testing.faults import Faults, faulty_storage
+from tests.s3_server import BUCKET, Fault, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from icechunk._async.backends import AsyncBackend
+
+KINDS = ["memory", "local", "durable", "s3", "obstore", "faulty"]
+QUICK = StorageSettings(retries=StorageRetriesSettings(max_tries=3, initial_backoff_ms=1, max_backoff_ms=5))
+SMALL_REQUESTS = StorageSettings(
+    concurrency=StorageConcurrencySettings(
+        max_concurrent_requests_for_object=4, ideal_concurrent_request_size=1000
+    ),
+    minimum_size_for_multipart_upload=5_500_000,
+)
+
+
+def s3_at(address: str, prefix: str, **options: Any) -> Storage:
+    return s3_storage(
+        bucket=BUCKET,
+        prefix=prefix.lstrip("/"),
+        endpoint_url=address,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+        **options,
+    )
+
+
+@pytest.fixture(params=KINDS)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    match request.param:
+        case "memory":
+            return in_memory_storage()
+        case "local":
+            return local_filesystem_storage(tmp_path / "some" / "repo")
+        case "durable":
+            return local_filesystem_storage(tmp_path / "some" / "repo", durable=True)
+        case "s3":
+            return s3_at(request.getfixturevalue("s3_server"), str(tmp_path))
+        case "obstore":
+            return obstore_storage(MemoryStore(), prefix="some/where")
+        case _:
+            return faulty_storage(in_memory_storage(), Faults())
+
+
+async def all_keys_async(backend: AsyncBackend, prefix: str = "") -> list[str]:
+    return sorted([info.key async for batch in backend.list_async(prefix) for info in batch])
+
+
+async def read_async(backend: AsyncBackend, key: str) -> tuple[bytes, Version]:
+    found = await backend.get_versioned_async(key)
+    assert found is not None
+    return bytes(found[0]), found[1]
+
+
+async def test_objects_are_read_back_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    assert backend.can_write
+    assert await backend.is_clean_async()
+    await backend.prepare_root_async()
+    assert await backend.is_clean_async()
+    for data in (b"", b"x", bytes(range(256)) * 4, bytes(INLINE_LIMIT), b"ab" * INLINE_LIMIT):
+        await backend.put_async("chunks/A", data)
+        found = await backend.get_async("chunks/A")
+        assert bytes(found) == data
+    assert not await backend.is_clean_async()
+
+
+async def test_any_buffer_can_be_written_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    numbers = np.arange(24, dtype="<u4").reshape(4, 6)
+    buffers: list[Any] = [bytearray(b"abc"), memoryview(b"abcdef")[1:4], numbers, numbers[:, 1], numbers[:0]]
+    for data in buffers:
+        await backend.put_async("chunks/A", data)
+        found = await backend.get_async("chunks/A")
+        assert bytes(found) == memoryview(data).tobytes()
+
+
+async def test_a_written_buffer_may_change_afterwards_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    data = bytearray(b"before")
+    await backend.put_async("a", data)
+    await backend.put_conditional_async("b", data, None)
+    data[:] = b"after!"
+    for key in ("a", "b"):
+        found = await backend.get_async(key)
+        assert bytes(found) == b"before"
+
+
+async def test_ranges_are_exact_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_000)
+    await backend.put_async("chunks/A", data)
+    for start, end in (
+        (0, 10_000),
+        (0, 1),
+        (9_999, 10_000),
+        (17, 4_018),
+        (5, 5),
+        (3, None),
+        (0, None),
+        (10_000, 10_000),
+    ):
+        found = await backend.get_async("chunks/A", start, end)
+        assert bytes(found) == data[start:end]
+    ranges = [(9_000, 9_010), (0, 0), (0, 3), (2, 5_000), (9_999, 10_000)]
+    pieces = await backend.get_ranges_async("chunks/A", ranges)
+    assert [bytes(piece) for piece in pieces] == [data[start:end] for start, end in ranges]
+    assert await backend.get_ranges_async("chunks/A", []) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)]
+)
+async def test_a_range_past_the_end_is_an_error_async(storage: Storage, start: int, end: int) -> None:
+    backend = await open_backend_async(storage, SMALL_REQUESTS)
+    await backend.put_async("chunks/A", bytes(10_000))
+    with pytest.raises(StorageError, match="chunks/A") as raised:
+        await backend.get_async("chunks/A", start, end)
+    assert raised.value.kind == "invalid-object-size"
+    with pytest.raises(StorageError, match="chunks/A") as raised:
+        await backend.get_ranges_async("chunks/A", [(0, 1), (start, end)])
+    assert raised.value.kind == "invalid-object-size"
+
+
+async def test_a_missing_object_is_named_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    operations: list[Callable[[], Awaitable[object]]] = [
+        lambda: backend.get_async("chunks/A"),
+        lambda: backend.get_async("chunks/A", 2, 5),
+        lambda: backend.get_async("chunks/A", 2, 2),
+        lambda: backend.get_ranges_async("chunks/A", [(0, 1), (5, 7)]),
+        lambda: backend.get_versioned_async("chunks/A"),
+        lambda: backend.get_versioned_async("chunks/A", Version('"x"')),
+        lambda: backend.head_async("chunks/A"),
+        lambda: backend.copy_async("chunks/A", "chunks/B", None),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match="chunks/A") as raised:
+            await operation()
+        assert raised.value.kind == "object-not-found"
+
+
+async def test_looking_creates_nothing_async(storage: Storage, tmp_path: Path) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    with pytest.raises(StorageError, match="repo"):
+        await backend.get_versioned_async("repo")
+    assert await all_keys_async(backend) == []
+    assert await backend.delete_many_async(["repo"]) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_versions_tell_contents_apart_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    first = await backend.put_conditional_async("repo", b"one", None)
+    assert await read_async(backend, "repo") == (b"one", first)
+    assert await backend.get_versioned_async("repo", first) is None
+    second = await backend.put_conditional_async("repo", b"two", first)
+    assert second != first
+    found = await backend.get_versioned_async("repo", first)
+    assert found is not None
+    assert (bytes(found[0]), found[1]) == (b"two", second)
+
+
+async def test_writes_of_equal_size_in_quick_succession_have_different_versions_async(
+    storage: Storage,
+) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    version = await backend.put_conditional_async("repo", b"000", None)
+    seen = {version}
+    for number in range(1, 30):
+        version = await backend.put_conditional_async("repo", b"%03d" % number, version)
+        seen.add(version)
+    assert len(seen) == 30
+
+
+async def test_a_conditional_write_is_refused_when_somebody_was_first_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, QUICK)
+    with pytest.raises(PreconditionFailed, match="repo"):
+        await backend.put_conditional_async("repo", b"x", Version('"never"', None))
+    first = await backend.put_conditional_async("repo", b"one", None)
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"x", None)
+    second = await backend.put_conditional_async("repo", b"two", first)
+    for version in (first, Version('"never"'), Version()):
+        with pytest.raises(PreconditionFailed):
+            await backend.put_conditional_async("repo", b"x", version)
+    assert await read_async(backend, "repo") == (b"two", second)
+    assert await backend.delete_many_async(["repo"]) == []
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"x", second)
+    assert await all_keys_async(backend) == []
+
+
+async def test_plain_writes_count_as_changes_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, QUICK)
+    version = await backend.put_conditional_async("repo", b"one", None)
+    await backend.put_async("repo", b"two")
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"three", version)
+    with pytest.raises(PreconditionFailed):
+        await backend.copy_async("repo", "overwritten/repo.1", version)
+
+
+async def test_one_of_many_writers_wins_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, QUICK)
+    start = await backend.put_conditional_async("repo", b"start", None)
+
+    async def write_async(number: int) -> int | None:
+        try:
+            await backend.put_conditional_async("repo", b"%d" % number, start)
+        except PreconditionFailed:
+            return None
+        return number
+
+    answers = await map_concurrently_async(write_async, range(8), 8)
+    winners = [answer for answer in answers if answer is not None]
+    data, _ = await read_async(backend, "repo")
+    assert winners == [int(data)]
+
+
+async def test_a_copy_is_made_of_the_expected_version_only_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, QUICK)
+    first = await backend.put_conditional_async("repo", b"one", None)
+    await backend.copy_async("repo", "overwritten/repo.1", first)
+    await backend.put_conditional_async("repo", b"two", first)
+    with pytest.raises(PreconditionFailed):
+        await backend.copy_async("repo", "overwritten/repo.2", first)
+    await backend.copy_async("repo", "overwritten/repo.3", None)
+    for key, data in (("overwritten/repo.1", b"one"), ("overwritten/repo.3", b"two")):
+        found = await backend.get_async(key)
+        assert bytes(found) == data
+    assert await all_keys_async(backend) == ["overwritten/repo.1", "overwritten/repo.3", "repo"]
+
+
+async def test_listings_hold_what_is_there_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    keys = [
+        "repo",
+        "chunks/A",
+        "chunks/B",
+        "chunksmore/A",
+        "refs/branch.main/ref.json",
+        "refs/tag.a b-ü%41[x]*/ref.json",
+    ]
+    for key in keys:
+        await backend.put_async(key, b"1234")
+    await backend.put_conditional_async("config.yaml", b"12", None)
+    assert await all_keys_async(backend) == sorted([*keys, "config.yaml"])
+    assert await all_keys_async(backend, "chunks") == ["chunks/A", "chunks/B"]
+    assert await all_keys_async(backend, "chunks/") == ["chunks/A", "chunks/B"]
+    assert await all_keys_async(backend, "refs") == sorted(keys[4:])
+    assert await all_keys_async(backend, "nothing") == []
+    found = await backend.get_async(keys[5])
+    assert bytes(found) == b"1234"
+    now = datetime.datetime.now(datetime.UTC)
+    async for batch in backend.list_async("chunks"):
+        for info in batch:
+            assert info == await backend.head_async(info.key)
+            assert info.size == 4
+            assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+
+
+async def test_long_listings_come_in_batches_async() -> None:
+    backend = await open_backend_async(obstore_storage(MemoryStore()), StorageSettings())
+    for number in range(1500):
+        await backend.put_async(f"chunks/{number}", b"")
+    assert [len(batch) async for batch in backend.list_async("chunks")] == [1000, 500]
+
+
+async def test_a_listing_can_be_left_early_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    for key in ("chunks/A", "chunks/B"):
+        await backend.put_async(key, b"")
+    async for _ in backend.list_async(""):
+        break
+    await backend.put_async("chunks/C", b"")
+    assert await all_keys_async(backend, "chunks") == ["chunks/A", "chunks/B", "chunks/C"]
+
+
+async def test_deleting_is_idempotent_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    for key in ("chunks/A", "chunks/B", "chunks/C"):
+        await backend.put_async(key, b"")
+    assert await backend.delete_many_async(["chunks/A", "chunks/never", "chunks/C"]) == []
+    assert await backend.delete_many_async(["chunks/A"]) == []
+    assert await backend.delete_many_async([]) == []
+    assert await all_keys_async(backend) == ["chunks/B"]
+
+
+async def test_a_pickled_storage_reaches_the_same_objects_async(storage: Storage) -> None:
+    backend = await open_backend_async(storage, StorageSettings())
+    await backend.put_async("chunks/A", b"here")
+    if "obstore" in str(storage):
+        return
+    copy = pickle.loads(pickle.dumps(storage))
+    assert type(copy) is type(storage)
+    other = await open_backend_async(copy, StorageSettings())
+    found = await other.get_async("chunks/A")
+    assert bytes(found) == b"here"
+
+
+async def test_without_conditions_the_last_writer_wins_async(tmp_path: Path) -> None:
+    careless = StorageSettings(unsafe_use_conditional_create=False, unsafe_use_conditional_update=False)
+    for storage in (in_memory_storage(), obstore_storage(MemoryStore())):
+        backend = await open_backend_async(storage, careless)
+        version = await backend.put_conditional_async("repo", b"one", None)
+        await backend.put_conditional_async("repo", b"two", None)
+        await backend.put_conditional_async("repo", b"three", version)
+        found = await backend.get_async("repo")
+        assert bytes(found) == b"three"
+    directory = await open_backend_async(local_filesystem_storage(tmp_path), careless)
+    await directory.put_conditional_async("repo", b"one", None)
+    with pytest.raises(PreconditionFailed):
+        await directory.put_conditional_async("repo", b"two", None)
+
+
+# Directories
+
+
+@pytest.mark.parametrize("key", ["../repo", "a/../../repo", "/etc/passwd", "a//b", "", ".", "a/."])
+async def test_keys_never_leave_the_directory_async(tmp_path: Path, key: str) -> None:
+    backend = await open_backend_async(local_filesystem_storage(tmp_path / "repo"), StorageSettings())
+    with pytest.raises(StorageError, match="not the key of an object"):
+        await backend.put_async(key, b"")
+    with pytest.raises(StorageError, match="not the key of an object"):
+        await backend.get_async(key)
+    failures = await backend.delete_many_async([key])
+    assert [failed for failed, _ in failures] == [key]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_listings_skip_what_writers_left_behind_async(tmp_path: Path) -> None:
+    backend = await open_backend_async(local_filesystem_storage(tmp_path), StorageSettings())
+    await backend.put_conditional_async("repo", b"", None)
+    (tmp_path / "repo#123").write_bytes(b"half")
+    assert {path.name for path in tmp_path.iterdir()} == {"repo", "repo#123", ".lock#0"}
+    assert await all_keys_async(backend) == ["repo"]
+
+
+async def test_names_of_files_are_those_of_the_official_implementation_async(tmp_path: Path) -> None:
+    backend = await open_backend_async(local_filesystem_storage(tmp_path), StorageSettings())
+    names = {
+        "branch.é": "branch.%C3%A9",
+        "branch.a b": "branch.a b",
+        "branch.a~b": "branch.a%7Eb",
+        "branch.a%20b": "branch.a%2520b",
+        "branch.a#1": "branch.a%231",
+        'branch.a{b}^`|<>"': "branch.a%7Bb%7D%5E%60%7C%3C%3E%22",
+        "branch.a\tb": "branch.a%09b",
+        "branch.a+b&c=d": "branch.a+b&c=d",
+    }
+    for key in names:
+        await backend.put_async(key, b"")
+    assert {path.name for path in tmp_path.iterdir()} == set(names.values())
+    assert await all_keys_async(backend) == sorted(names)
+
+
+async def test_a_directory_that_cannot_be_written_is_named_async(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    backend = await open_backend_async(local_filesystem_storage(tmp_path / "file"), StorageSettings())
+    for operation in (
+        lambda: backend.put_async("chunks/A", b""),
+        lambda: backend.put_conditional_async("repo", b"", None),
+        backend.prepare_root_async,
+    ):
+        with pytest.raises(StorageError, match=str(tmp_path / "file")) as raised:
+            await operation()
+        assert raised.value.kind == "io"
+        assert isinstance(raised.value.__cause__, OSError)
+
+
+async def test_a_relative_path_is_pinned_async(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = local_filesystem_storage("repo")
+    monkeypatch.chdir("/")
+    backend = await open_backend_async(pickle.loads(pickle.dumps(storage)), StorageSettings())
+    await backend.put_async("a", b"")
+    assert isinstance(storage, LocalFileSystemStorage)
+    assert storage.path == str(tmp_path / "repo")
+    assert (tmp_path / "repo" / "a").exists()
+
+
+# S3
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "lose-answer", "status", "status-after"])
+@pytest.mark.parametrize("update", [False, True])
+async def test_a_write_whose_answer_was_lost_succeeds_async(
+    s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    before = await backend.put_conditional_async("repo", b"old", None) if update else None
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
+    version = await backend.put_conditional_async("repo", b"new", before)
+    assert await read_async(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-answer", "status-after"])
+async def test_a_write_that_landed_without_any_answer_succeeds_async(
+    s3_proxy: Proxy, tmp_path: Path, kind: str
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    version = await backend.put_conditional_async("repo", b"new", None)
+    assert await read_async(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "status"])
+async def test_a_write_that_did_not_land_fails_async(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = await backend.put_conditional_async("repo", b"old", None)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        await backend.put_conditional_async("repo", b"new", version)
+    assert raised.value.kind == ("throttled" if kind == "status" else "object-store")
+    assert await read_async(backend, "repo") == (b"old", version)
+
+
+async def test_a_lost_answer_does_not_hide_that_somebody_else_won_async(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    start = await backend.put_conditional_async("repo", b"start", None)
+    theirs = await backend.put_conditional_async("repo", b"theirs", start)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"ours", start)
+    assert await read_async(backend, "repo") == (b"theirs", theirs)
+
+
+async def test_a_failed_look_is_no_success_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    await backend.put_conditional_async("repo", b"old", None)
+    s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]
+    with pytest.raises(StorageError, match="cannot look at `repo`"):
+        await backend.put_conditional_async("repo", b"new", None)
+    s3_proxy.faults += [
+        Fault("lose-answer", "PUT", "other", times=100),
+        Fault("status", "HEAD", "other", times=100, status=403),
+    ]
+    with pytest.raises(StorageError, match="cannot write `other`"):
+        await backend.put_conditional_async("other", b"new", None)
+
+
+async def test_without_metadata_nothing_is_recovered_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    settings = StorageSettings(unsafe_use_metadata=False, retries=QUICK.retries)
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"new", None, metadata={"k": "v"})
+    assert not any("x-amz-meta-k" in headers for headers in s3_proxy.headers)
+    assert not any(method == "HEAD" for method, _ in s3_proxy.requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("lose-answer", "GET", "chunks/A"),
+        Fault("cut-body", "GET", "chunks/A"),
+        Fault("stall", "GET", "chunks/A", seconds=3),
+        *[Fault("status", "GET", "chunks/A", status=status) for status in (408, 429, 500, 503)],
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+async def test_reads_are_tried_again_async(s3_proxy: Proxy, tmp_path: Path, fault: Fault) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path), network_stream_timeout_seconds=1)
+    backend = await open_backend_async(storage, QUICK)
+    data = np.random.default_rng(1).bytes(100_000)
+    await backend.put_async("chunks/A", data)
+    s3_proxy.faults.append(Fault(**vars(fault)))
+    found = await backend.get_async("chunks/A")
+    assert bytes(found) == data
+    assert s3_proxy.requests.count(s3_proxy.requests[-1]) == 2
+
+
+async def test_a_refused_read_is_not_tried_again_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault("status", "GET", "chunks/A", status=403, times=100))
+    with pytest.raises(StorageError, match="cannot read `chunks/A` in s3://") as raised:
+        await backend.get_async("chunks/A")
+    assert len(s3_proxy.requests) == 1
+    assert raised.value.__cause__ is not None
+    assert "Debug source" not in str(raised.value)
+
+
+async def test_large_reads_are_split_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_001)
+    await backend.put_async("chunks/A", data)
+    before = len(s3_proxy.requests)
+    found = await backend.get_async("chunks/A", 1, 10_001)
+    assert bytes(found) == data[1:]
+    asked = sorted([headers["range"] for headers in s3_proxy.headers[before:]])
+    assert asked == ["bytes=1-2500", "bytes=2501-5000", "bytes=5001-7500", "bytes=7501-10000"]
+
+
+async def test_large_writes_are_split_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(6_000_000)
+    await backend.put_async("chunks/A", data)
+    assert [method for method, _ in s3_proxy.requests] == ["POST", "PUT", "PUT", "POST"]
+    found = await backend.get_async("chunks/A")
+    assert bytes(found) == data
+
+
+async def test_requests_carry_what_was_asked_for_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(
+        s3_proxy.address,
+        str(tmp_path),
+        requester_pays=True,
+        headers={"X-Both": "both", "X-Kind": "none"},
+        read_headers={"x-kind": "read"},
+        write_headers={"x-kind": "write"},
+    )
+    backend = await open_backend_async(pickle.loads(pickle.dumps(storage)), QUICK)
+    await backend.put_async(
+        "chunks/A", b"x", content_type="text/plain", metadata={"k": "v"}, storage_class="STANDARD_IA"
+    )
+    written = s3_proxy.headers[-1]
+    await backend.get_async("chunks/A")
+    read = s3_proxy.headers[-1]
+    assert written["content-type"] == "text/plain"
+    assert written["x-amz-meta-k"] == "v"
+    assert written["x-amz-storage-class"] == "STANDARD_IA"
+    assert (written["x-both"], written["x-kind"]) == ("both", "write")
+    assert (read["x-both"], read["x-kind"]) == ("both", "read")
+    for headers in (written, read):
+        assert headers["user-agent"].startswith("icechunk-python/")
+        assert headers["x-amz-request-payer"] == "requester"
+        assert "Credential=test/" in headers["authorization"]
+
+
+async def test_anonymous_requests_are_not_signed_async(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    storage = s3_storage(
+        bucket=BUCKET, prefix="x", endpoint_url=s3_proxy.address, allow_http=True, anonymous=True
+    )
+    backend = await open_backend_async(storage, QUICK)
+    with pytest.raises(StorageError):
+        await backend.get_async("nothing")
+    assert "authorization" not in s3_proxy.headers[-1]
+
+
+async def test_given_credentials_do_not_mix_with_the_environment_async(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "fromenv")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    await backend.put_async("a", b"")
+    assert "Credential=test/" in s3_proxy.headers[-1]["authorization"]
+    assert "x-amz-security-token" not in s3_proxy.headers[-1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_proxy.address)
+    storage = s3_storage(bucket=BUCKET, prefix="x", allow_http=True)
+    backend = await open_backend_async(storage, QUICK)
+    await backend.put_async("a", b"")
+    assert "Credential=fromenv/" in s3_proxy.headers[-1]["authorization"]
+    assert s3_proxy.headers[-1]["x-amz-security-token"] == "fromenv"
+
+
+async def test_a_missing_bucket_is_no_missing_object_async(s3_server: str) -> None:
+    storage = s3_storage(
+        bucket="nosuchbucket",
+        prefix="x",
+        endpoint_url=s3_server,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+    )
+    backend = await open_backend_async(storage, QUICK)
+    for operation in (
+        lambda: backend.get_async("repo"),
+        lambda: backend.put_async("repo", b""),
+        lambda: backend.put_conditional_async("repo", b"", Version('"x"')),
+        lambda: all_keys_async(backend),
+    ):
+        with pytest.raises(StorageError, match="NoSuchBucket") as raised:
+            await operation()
+        assert raised.value.kind == "object-store"
+
+
+async def test_a_store_without_conditional_updates_is_refused_async(tmp_path: Path) -> None:
+    backend = await open_backend_async(
+        obstore_storage(LocalStore(tmp_path)), StorageSettings(unsafe_use_metadata=False)
+    )
+    version = await backend.put_conditional_async("repo", b"", None)
+    with pytest.raises(StorageError, match="repo") as raised:
+        await backend.put_conditional_async("repo", b"", version)
+    assert raised.value.kind == "storage-config"
+
+
+# Descriptions
+
+
+def test_storages_compare_and_show_themselves(tmp_path: Path) -> None:
+    path = str(tmp_path)
+    assert local_filesystem_storage(path) == local_filesystem_storage(tmp_path)
+    assert local_filesystem_storage(path) != local_filesystem_storage(path, durable=True)
+    assert in_memory_storage() != in_memory_storage()
+    memory = in_memory_storage()
+    assert pickle.loads(pickle.dumps(memory)) == memory
+    assert str(memory) == "<icechunk.Storage>\ntype: in-memory\n"
+    assert (
+        repr(local_filesystem_storage(path)) == f"<icechunk.Storage>\ntype: local filesystem\npath: {path}\n"
+    )
+    remote = s3_at("http://localhost:9000", "p/", session_token="geheim")
+    assert (
+        remote
+        == pickle.loads(pickle.dumps(remote))
+        == s3_at("http://localhost:9000", "p", session_token="geheim")
+    )
+    assert hash(remote) == hash(pickle.loads(pickle.dumps(remote)))
+    assert isinstance(remote, S3Storage)
+    assert not remote.requires_prefix
+    assert "type: S3 (native)\nbucket: testbucket\n" in str(remote)
+    assert "geheim" not in str(remote) + repr(remote) + remote._repr_html_()
+    assert s3_storage(bucket="b").requires_prefix
+
+
+@pytest.mark.parametrize("prefix", ["/p", "p//q", "p/../q", "p//"])
+def test_prefixes_that_cannot_be_addressed_are_refused(prefix: str) -> None:
+    with pytest.raises(StorageError, match="prefix") as raised:
+        s3_storage(bucket="b", prefix=prefix)
+    assert raised.value.kind == "storage-config"

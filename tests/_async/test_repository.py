@@ -1,0 +1,318 @@
+"""Repositories: creating, opening, configuration, branches, tags and history, in both spec versions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr.api.asynchronous
+
+import icechunk
+from icechunk import (
+    AlreadyExistsError,
+    ConflictError,
+    IcechunkError,
+    InvalidInputError,
+    ReadOnlyError,
+    RefNotFoundError,
+    Repository,
+    RepositoryConfig,
+    RepositoryNotFoundError,
+    SessionStateError,
+    SnapshotNotFoundError,
+    SpecVersion,
+)
+
+INITIAL = "1CECHNKREP0F1RSTCMT0"
+UNKNOWN = "00000000000000000000"
+
+
+@pytest.fixture(params=["memory", "local"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
+    if request.param == "memory":
+        return icechunk.in_memory_storage()
+    return icechunk.local_filesystem_storage(tmp_path / "repository")
+
+
+@pytest.fixture(params=[1, 2])
+def spec_version(request: pytest.FixtureRequest) -> int:
+    version: int = request.param
+    return version
+
+
+async def commit_group_async(repo: Repository, name: str, branch: str = "main", **metadata: Any) -> str:
+    session = await repo.writable_session_async(branch)
+    await zarr.api.asynchronous.open_group(session.store, path=name, mode="a")
+    return await session.commit_async(f"add {name}", metadata or None)
+
+
+async def test_a_new_repository_has_one_snapshot_and_the_branch_main_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    assert repo.spec_version == spec_version
+    assert await repo.list_branches_async() == {"main"}
+    assert await repo.list_tags_async() == set()
+    assert await repo.lookup_branch_async("main") == INITIAL
+    [info] = [info async for info in repo.async_ancestry(branch="main")]
+    assert (info.id, info.parent_id, info.message) == (INITIAL, None, "Repository initialized")
+    assert info.metadata == {"__icechunk": {"is_root": True}}
+    assert abs(datetime.now(UTC) - info.written_at) < timedelta(minutes=1)
+
+
+async def test_open_finds_what_create_made_async(storage: icechunk.Storage, spec_version: int) -> None:
+    assert not await Repository.exists_async(storage)
+    assert await Repository.fetch_spec_version_async(storage) is None
+    with pytest.raises(RepositoryNotFoundError) as caught:
+        await Repository.open_async(storage)
+    assert caught.value.kind == "repository-not-found"
+    await Repository.create_async(storage, spec_version=spec_version)
+    assert await Repository.exists_async(storage)
+    assert await Repository.fetch_spec_version_async(storage) == SpecVersion(spec_version)
+    repo = await Repository.open_async(storage)
+    assert repo.spec_version == spec_version
+    assert repo.storage == storage
+
+
+async def test_opening_creates_no_directory_async(tmp_path: Path) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path / "nowhere" / "at all")
+    with pytest.raises(RepositoryNotFoundError):
+        await Repository.open_async(storage)
+    assert not (tmp_path / "nowhere").exists()
+
+
+async def test_open_or_create_async(storage: icechunk.Storage, spec_version: int) -> None:
+    created = await Repository.open_or_create_async(storage, create_version=spec_version)
+    tip = await commit_group_async(created, "a")
+    opened = await Repository.open_or_create_async(storage)
+    assert opened.spec_version == spec_version
+    assert await opened.lookup_branch_async("main") == tip
+
+
+async def test_create_refuses_a_place_that_is_taken_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    tip = await commit_group_async(repo, "a")
+    with pytest.raises(InvalidInputError) as dirty:
+        await Repository.create_async(storage, spec_version=spec_version)
+    assert dirty.value.kind == "parent-directory-not-clean"
+    with pytest.raises(ConflictError) as taken:
+        await Repository.create_async(storage, spec_version=spec_version, check_clean_root=False)
+    assert taken.value.kind == "repo-info-updated"
+    assert await repo.lookup_branch_async("main") == tip
+
+
+async def test_an_unknown_spec_version_is_refused_async(storage: icechunk.Storage) -> None:
+    with pytest.raises(ValueError, match="3"):
+        await Repository.create_async(storage, spec_version=3)
+    assert not await Repository.exists_async(storage)
+
+
+async def test_branches_async(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    first = await commit_group_async(repo, "a")
+    await repo.create_branch_async("dev", first)
+    second = await commit_group_async(repo, "b", branch="dev")
+    assert await repo.list_branches_async() == {"main", "dev"}
+    assert await repo.lookup_branch_async("dev") == second
+    assert await repo.lookup_branch_async("main") == first
+    await repo.reset_branch_async("main", second, from_snapshot_id=first)
+    assert await repo.lookup_branch_async("main") == second
+    with pytest.raises(ConflictError) as moved:
+        await repo.reset_branch_async("main", INITIAL, from_snapshot_id=first)
+    assert (moved.value.kind, moved.value.expected_parent, moved.value.actual_parent) == (
+        "branch-update-conflict",
+        first,
+        second,
+    )
+    await repo.reset_branch_async("main", INITIAL)
+    assert await repo.lookup_branch_async("main") == INITIAL
+    await repo.delete_branch_async("dev")
+    assert await repo.list_branches_async() == {"main"}
+
+
+async def test_errors_of_branches_async(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    with pytest.raises(SessionStateError) as main:
+        await repo.delete_branch_async("main")
+    assert main.value.kind == "cannot-delete-main"
+    for verb in (repo.lookup_branch_async, repo.delete_branch_async, repo.writable_session_async):
+        with pytest.raises(RefNotFoundError) as missing:
+            await verb("nowhere")
+        assert missing.value.kind == "ref-not-found"
+    with pytest.raises(InvalidInputError) as malformed:
+        await repo.create_branch_async("dev", "not an id")
+    assert malformed.value.kind == "invalid-snapshot-id"
+    with pytest.raises(IcechunkError) as unknown:
+        await repo.create_branch_async("dev", UNKNOWN)
+    assert unknown.value.kind == ("snapshot-not-found" if spec_version == 2 else "object-not-found")
+    with pytest.raises(IcechunkError) as exists:
+        await repo.create_branch_async("main", INITIAL)
+    assert exists.value.kind == ("branch-already-exists" if spec_version == 2 else "branch-update-conflict")
+    assert await repo.list_branches_async() == {"main"}
+
+
+async def test_tags_async(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    first = await commit_group_async(repo, "a")
+    await repo.create_tag_async("v1", first)
+    assert await repo.list_tags_async() == {"v1"}
+    assert await repo.lookup_tag_async("v1") == first
+    with pytest.raises(AlreadyExistsError) as exists:
+        await repo.create_tag_async("v1", INITIAL)
+    assert exists.value.kind == "tag-already-exists"
+    await repo.delete_tag_async("v1")
+    assert await repo.list_tags_async() == set()
+    with pytest.raises(AlreadyExistsError) as again:
+        await repo.create_tag_async("v1", first)
+    assert again.value.kind == ("tag-previously-deleted" if spec_version == 2 else "tag-already-exists")
+    for verb in (repo.lookup_tag_async, repo.delete_tag_async):
+        with pytest.raises(RefNotFoundError) as missing:
+            await verb("v1")
+        assert missing.value.kind == "ref-not-found"
+
+
+async def test_history_and_sessions_at_every_point_of_it_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    ids = [INITIAL]
+    for name in "abc":
+        ids.append(await commit_group_async(repo, name, number=len(ids)))
+    await repo.create_tag_async("two", ids[2])
+    history = [info async for info in repo.async_ancestry(branch="main")]
+    assert [info.id for info in history] == ids[::-1]
+    assert [info.parent_id for info in history] == [*ids[-2::-1], None]
+    assert [info.metadata for info in history[:3]] == [{"number": 3}, {"number": 2}, {"number": 1}]
+    assert [info.id async for info in repo.async_ancestry(tag="two")] == ids[2::-1]
+    assert [info.id async for info in repo.async_ancestry(snapshot_id=ids[1])] == ids[1::-1]
+    assert (await repo.lookup_snapshot_async(ids[2])).message == "add b"
+    with pytest.raises(ValueError, match="exactly one"):
+        [info async for info in repo.async_ancestry()]
+
+    async def names_async(**where: Any) -> list[str]:
+        session = await repo.readonly_session_async(**where)
+        assert session.read_only
+        return sorted([name async for name in session.store.list_dir("")])
+
+    assert await names_async(branch="main") == ["a", "b", "c", "zarr.json"]
+    assert await names_async(tag="two") == ["a", "b", "zarr.json"]
+    assert await names_async(snapshot_id=ids[1]) == ["a", "zarr.json"]
+    at_second = (await repo.lookup_snapshot_async(ids[2])).written_at
+    assert await names_async(branch="main", as_of=at_second) == ["a", "b", "zarr.json"]
+    with pytest.raises(SnapshotNotFoundError) as early:
+        await names_async(branch="main", as_of=datetime(2000, 1, 1, tzinfo=UTC))
+    assert early.value.kind == "no-snapshot-at-time"
+    with pytest.raises(ValueError, match="as_of"):
+        await names_async(tag="two", as_of=at_second)
+    with pytest.raises(TypeError, match="time zone"):
+        await names_async(branch="main", as_of=datetime(2000, 1, 1))  # noqa: DTZ001
+    with pytest.raises(IcechunkError):
+        await names_async(snapshot_id=UNKNOWN)
+
+
+async def test_default_commit_metadata_async(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    before = await repo.writable_session_async("main")
+    repo.set_default_commit_metadata({"who": "me", "where": "here"})
+    assert repo.default_commit_metadata() == {"who": "me", "where": "here"}
+    tip = await commit_group_async(repo, "a", where="there")
+    assert (await repo.lookup_snapshot_async(tip)).metadata == {"who": "me", "where": "there"}
+    await repo.reset_branch_async("main", INITIAL)
+    plain = await before.commit_async("opened before", allow_empty=True)
+    assert (await repo.lookup_snapshot_async(plain)).metadata == {}
+
+
+async def test_configuration_is_stored_and_overlaid_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    config = RepositoryConfig(inline_chunk_threshold_bytes=12)
+    repo = await Repository.create_async(storage, config, spec_version=spec_version)
+    assert repo.config.inline_chunk_threshold_bytes == 12
+    stored = await Repository.fetch_config_async(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 12
+    opened = await Repository.open_async(storage, RepositoryConfig(get_partial_values_concurrency=3))
+    assert opened.config.inline_chunk_threshold_bytes == 12
+    assert opened.config.get_partial_values_concurrency == 3
+    changed = await opened.reopen_async(RepositoryConfig(inline_chunk_threshold_bytes=99))
+    assert changed.config.inline_chunk_threshold_bytes == 99
+    assert opened.config.inline_chunk_threshold_bytes == 12
+    await changed.save_config_async()
+    stored = await Repository.fetch_config_async(storage)
+    assert stored is not None
+    assert (stored.inline_chunk_threshold_bytes, stored.get_partial_values_concurrency) == (99, 3)
+    await changed.save_config_async()
+
+
+async def test_the_default_configuration_is_not_stored_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    await Repository.create_async(storage, RepositoryConfig.default(), spec_version=spec_version)
+    assert await Repository.fetch_config_async(storage) is None
+
+
+async def test_a_configuration_that_somebody_else_changed_is_not_overwritten_async(
+    storage: icechunk.Storage,
+) -> None:
+    await Repository.create_async(storage, spec_version=1)
+    ours = await Repository.open_async(storage, RepositoryConfig(inline_chunk_threshold_bytes=1))
+    theirs = await Repository.open_async(storage, RepositoryConfig(inline_chunk_threshold_bytes=2))
+    await theirs.save_config_async()
+    with pytest.raises(ConflictError) as caught:
+        await ours.save_config_async()
+    assert caught.value.kind == "config-updated"
+    stored = await Repository.fetch_config_async(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 2
+
+
+async def test_a_transaction_commits_at_its_end_or_not_at_all_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    async with repo.transaction_async("main", message="one", metadata={"n": 1}) as store:
+        await zarr.api.asynchronous.open_group(store, mode="a")
+    tip = await repo.lookup_branch_async("main")
+    info = await repo.lookup_snapshot_async(tip)
+    assert (info.message, info.metadata) == ("one", {"n": 1})
+    with pytest.raises(RuntimeError, match="on purpose"):
+        async with repo.transaction_async("main", message="two") as store:
+            await zarr.api.asynchronous.open_group(store, path="x", mode="a")
+            raise RuntimeError("on purpose")
+    assert await repo.lookup_branch_async("main") == tip
+
+
+async def test_names_of_refs_in_spec_1_have_no_slash_async(storage: icechunk.Storage) -> None:
+    repo = await Repository.create_async(storage, spec_version=1)
+    with pytest.raises(InvalidInputError) as caught:
+        await repo.create_branch_async("a/b", INITIAL)
+    assert caught.value.kind == "invalid-ref-name"
+
+
+async def test_a_read_only_session_refuses_changes_async(storage: icechunk.Storage) -> None:
+    repo = await Repository.create_async(storage)
+    session = await repo.readonly_session_async("main")
+    with pytest.raises(SessionStateError) as commit:
+        await session.commit_async("nothing")
+    assert commit.value.kind == "commit-not-allowed"
+    with pytest.raises(ReadOnlyError) as discard:
+        session.discard_changes()
+    assert discard.value.kind == "read-only-session"
+
+
+async def test_branch_changes_meet_commits_on_other_branches_async(storage: icechunk.Storage) -> None:
+    """Pitfall 9: both succeed, each applied to the repo object as it is by then."""
+    repo = await Repository.create_async(storage)
+    other = await Repository.open_async(storage)
+    session = await repo.writable_session_async("main")
+    await zarr.api.asynchronous.open_group(session.store, mode="a")
+    await other.create_branch_async("dev", INITIAL)
+    await other.create_tag_async("v0", INITIAL)
+    tip = await session.commit_async("lands all the same")
+    assert await other.list_branches_async() == {"main", "dev"}
+    assert await other.lookup_branch_async("main") == tip
+    assert await repo.list_tags_async() == {"v0"}

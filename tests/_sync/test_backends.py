@@ -1,0 +1,662 @@
+# Generated from tests/_async/test_backends.py by tools/make_sync.py; edit that file.
+"""What every backend owes the engine: in memory, in a directory, on S3, on any store of obstore's."""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from obstore.store import LocalStore, MemoryStore
+
+from icechunk._sync.backends import open_backend
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import StorageError
+from icechunk._io.concurrency import map_concurrently
+from icechunk._io.files import INLINE_LIMIT
+from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.storage import (
+    LocalFileSystemStorage,
+    S3Storage,
+    Storage,
+    Version,
+    in_memory_storage,
+    local_filesystem_storage,
+    obstore_storage,
+    s3_storage,
+)
+from icechunk.testing.faults import Faults, faulty_storage
+from tests.s3_server import BUCKET, Fault, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from icechunk._sync.backends import SyncBackend
+
+KINDS = ["memory", "local", "durable", "s3", "obstore", "faulty"]
+QUICK = StorageSettings(retries=StorageRetriesSettings(max_tries=3, initial_backoff_ms=1, max_backoff_ms=5))
+SMALL_REQUESTS = StorageSettings(
+    concurrency=StorageConcurrencySettings(
+        max_concurrent_requests_for_object=4, ideal_concurrent_request_size=1000
+    ),
+    minimum_size_for_multipart_upload=5_500_000,
+)
+
+
+def s3_at(address: str, prefix: str, **options: Any) -> Storage:
+    return s3_storage(
+        bucket=BUCKET,
+        prefix=prefix.lstrip("/"),
+        endpoint_url=address,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+        **options,
+    )
+
+
+@pytest.fixture(params=KINDS)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    match request.param:
+        case "memory":
+            return in_memory_storage()
+        case "local":
+            return local_filesystem_storage(tmp_path / "some" / "repo")
+        case "durable":
+            return local_filesystem_storage(tmp_path / "some" / "repo", durable=True)
+        case "s3":
+            return s3_at(request.getfixturevalue("s3_server"), str(tmp_path))
+        case "obstore":
+            return obstore_storage(MemoryStore(), prefix="some/where")
+        case _:
+            return faulty_storage(in_memory_storage(), Faults())
+
+
+def all_keys(backend: SyncBackend, prefix: str = "") -> list[str]:
+    return sorted([info.key for batch in backend.list(prefix) for info in batch])
+
+
+def read(backend: SyncBackend, key: str) -> tuple[bytes, Version]:
+    found = backend.get_versioned(key)
+    assert found is not None
+    return bytes(found[0]), found[1]
+
+
+def test_objects_are_read_back(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    assert backend.can_write
+    assert backend.is_clean()
+    backend.prepare_root()
+    assert backend.is_clean()
+    for data in (b"", b"x", bytes(range(256)) * 4, bytes(INLINE_LIMIT), b"ab" * INLINE_LIMIT):
+        backend.put("chunks/A", data)
+        found = backend.get("chunks/A")
+        assert bytes(found) == data
+    assert not backend.is_clean()
+
+
+def test_any_buffer_can_be_written(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    numbers = np.arange(24, dtype="<u4").reshape(4, 6)
+    buffers: list[Any] = [bytearray(b"abc"), memoryview(b"abcdef")[1:4], numbers, numbers[:, 1], numbers[:0]]
+    for data in buffers:
+        backend.put("chunks/A", data)
+        found = backend.get("chunks/A")
+        assert bytes(found) == memoryview(data).tobytes()
+
+
+def test_a_written_buffer_may_change_afterwards(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    data = bytearray(b"before")
+    backend.put("a", data)
+    backend.put_conditional("b", data, None)
+    data[:] = b"after!"
+    for key in ("a", "b"):
+        found = backend.get(key)
+        assert bytes(found) == b"before"
+
+
+def test_ranges_are_exact(storage: Storage) -> None:
+    backend = open_backend(storage, SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_000)
+    backend.put("chunks/A", data)
+    for start, end in (
+        (0, 10_000),
+        (0, 1),
+        (9_999, 10_000),
+        (17, 4_018),
+        (5, 5),
+        (3, None),
+        (0, None),
+        (10_000, 10_000),
+    ):
+        found = backend.get("chunks/A", start, end)
+        assert bytes(found) == data[start:end]
+    ranges = [(9_000, 9_010), (0, 0), (0, 3), (2, 5_000), (9_999, 10_000)]
+    pieces = backend.get_ranges("chunks/A", ranges)
+    assert [bytes(piece) for piece in pieces] == [data[start:end] for start, end in ranges]
+    assert backend.get_ranges("chunks/A", []) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)]
+)
+def test_a_range_past_the_end_is_an_error(storage: Storage, start: int, end: int) -> None:
+    backend = open_backend(storage, SMALL_REQUESTS)
+    backend.put("chunks/A", bytes(10_000))
+    with pytest.raises(StorageError, match="chunks/A") as raised:
+        backend.get("chunks/A", start, end)
+    assert raised.value.kind == "invalid-object-size"
+    with pytest.raises(StorageError, match="chunks/A") as raised:
+        backend.get_ranges("chunks/A", [(0, 1), (start, end)])
+    assert raised.value.kind == "invalid-object-size"
+
+
+def test_a_missing_object_is_named(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    operations: list[Callable[[], object]] = [
+        lambda: backend.get("chunks/A"),
+        lambda: backend.get("chunks/A", 2, 5),
+        lambda: backend.get("chunks/A", 2, 2),
+        lambda: backend.get_ranges("chunks/A", [(0, 1), (5, 7)]),
+        lambda: backend.get_versioned("chunks/A"),
+        lambda: backend.get_versioned("chunks/A", Version('"x"')),
+        lambda: backend.head("chunks/A"),
+        lambda: backend.copy("chunks/A", "chunks/B", None),
+    ]
+    for operation in operations:
+        with pytest.raises(StorageError, match="chunks/A") as raised:
+            operation()
+        assert raised.value.kind == "object-not-found"
+
+
+def test_looking_creates_nothing(storage: Storage, tmp_path: Path) -> None:
+    backend = open_backend(storage, StorageSettings())
+    with pytest.raises(StorageError, match="repo"):
+        backend.get_versioned("repo")
+    assert all_keys(backend) == []
+    assert backend.delete_many(["repo"]) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_tell_contents_apart(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    first = backend.put_conditional("repo", b"one", None)
+    assert read(backend, "repo") == (b"one", first)
+    assert backend.get_versioned("repo", first) is None
+    second = backend.put_conditional("repo", b"two", first)
+    assert second != first
+    found = backend.get_versioned("repo", first)
+    assert found is not None
+    assert (bytes(found[0]), found[1]) == (b"two", second)
+
+
+def test_writes_of_equal_size_in_quick_succession_have_different_versions(
+    storage: Storage,
+) -> None:
+    backend = open_backend(storage, StorageSettings())
+    version = backend.put_conditional("repo", b"000", None)
+    seen = {version}
+    for number in range(1, 30):
+        version = backend.put_conditional("repo", b"%03d" % number, version)
+        seen.add(version)
+    assert len(seen) == 30
+
+
+def test_a_conditional_write_is_refused_when_somebody_was_first(storage: Storage) -> None:
+    backend = open_backend(storage, QUICK)
+    with pytest.raises(PreconditionFailed, match="repo"):
+        backend.put_conditional("repo", b"x", Version('"never"', None))
+    first = backend.put_conditional("repo", b"one", None)
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"x", None)
+    second = backend.put_conditional("repo", b"two", first)
+    for version in (first, Version('"never"'), Version()):
+        with pytest.raises(PreconditionFailed):
+            backend.put_conditional("repo", b"x", version)
+    assert read(backend, "repo") == (b"two", second)
+    assert backend.delete_many(["repo"]) == []
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"x", second)
+    assert all_keys(backend) == []
+
+
+def test_plain_writes_count_as_changes(storage: Storage) -> None:
+    backend = open_backend(storage, QUICK)
+    version = backend.put_conditional("repo", b"one", None)
+    backend.put("repo", b"two")
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"three", version)
+    with pytest.raises(PreconditionFailed):
+        backend.copy("repo", "overwritten/repo.1", version)
+
+
+def test_one_of_many_writers_wins(storage: Storage) -> None:
+    backend = open_backend(storage, QUICK)
+    start = backend.put_conditional("repo", b"start", None)
+
+    def write(number: int) -> int | None:
+        try:
+            backend.put_conditional("repo", b"%d" % number, start)
+        except PreconditionFailed:
+            return None
+        return number
+
+    answers = map_concurrently(write, range(8), 8)
+    winners = [answer for answer in answers if answer is not None]
+    data, _ = read(backend, "repo")
+    assert winners == [int(data)]
+
+
+def test_a_copy_is_made_of_the_expected_version_only(storage: Storage) -> None:
+    backend = open_backend(storage, QUICK)
+    first = backend.put_conditional("repo", b"one", None)
+    backend.copy("repo", "overwritten/repo.1", first)
+    backend.put_conditional("repo", b"two", first)
+    with pytest.raises(PreconditionFailed):
+        backend.copy("repo", "overwritten/repo.2", first)
+    backend.copy("repo", "overwritten/repo.3", None)
+    for key, data in (("overwritten/repo.1", b"one"), ("overwritten/repo.3", b"two")):
+        found = backend.get(key)
+        assert bytes(found) == data
+    assert all_keys(backend) == ["overwritten/repo.1", "overwritten/repo.3", "repo"]
+
+
+def test_listings_hold_what_is_there(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    keys = [
+        "repo",
+        "chunks/A",
+        "chunks/B",
+        "chunksmore/A",
+        "refs/branch.main/ref.json",
+        "refs/tag.a b-ü%41[x]*/ref.json",
+    ]
+    for key in keys:
+        backend.put(key, b"1234")
+    backend.put_conditional("config.yaml", b"12", None)
+    assert all_keys(backend) == sorted([*keys, "config.yaml"])
+    assert all_keys(backend, "chunks") == ["chunks/A", "chunks/B"]
+    assert all_keys(backend, "chunks/") == ["chunks/A", "chunks/B"]
+    assert all_keys(backend, "refs") == sorted(keys[4:])
+    assert all_keys(backend, "nothing") == []
+    found = backend.get(keys[5])
+    assert bytes(found) == b"1234"
+    now = datetime.datetime.now(datetime.UTC)
+    for batch in backend.list("chunks"):
+        for info in batch:
+            assert info == backend.head(info.key)
+            assert info.size == 4
+            assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+
+
+def test_long_listings_come_in_batches() -> None:
+    backend = open_backend(obstore_storage(MemoryStore()), StorageSettings())
+    for number in range(1500):
+        backend.put(f"chunks/{number}", b"")
+    assert [len(batch) for batch in backend.list("chunks")] == [1000, 500]
+
+
+def test_a_listing_can_be_left_early(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    for key in ("chunks/A", "chunks/B"):
+        backend.put(key, b"")
+    for _ in backend.list(""):
+        break
+    backend.put("chunks/C", b"")
+    assert all_keys(backend, "chunks") == ["chunks/A", "chunks/B", "chunks/C"]
+
+
+def test_deleting_is_idempotent(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    for key in ("chunks/A", "chunks/B", "chunks/C"):
+        backend.put(key, b"")
+    assert backend.delete_many(["chunks/A", "chunks/never", "chunks/C"]) == []
+    assert backend.delete_many(["chunks/A"]) == []
+    assert backend.delete_many([]) == []
+    assert all_keys(backend) == ["chunks/B"]
+
+
+def test_a_pickled_storage_reaches_the_same_objects(storage: Storage) -> None:
+    backend = open_backend(storage, StorageSettings())
+    backend.put("chunks/A", b"here")
+    if "obstore" in str(storage):
+        return
+    copy = pickle.loads(pickle.dumps(storage))
+    assert type(copy) is type(storage)
+    other = open_backend(copy, StorageSettings())
+    found = other.get("chunks/A")
+    assert bytes(found) == b"here"
+
+
+def test_without_conditions_the_last_writer_wins(tmp_path: Path) -> None:
+    careless = StorageSettings(unsafe_use_conditional_create=False, unsafe_use_conditional_update=False)
+    for storage in (in_memory_storage(), obstore_storage(MemoryStore())):
+        backend = open_backend(storage, careless)
+        version = backend.put_conditional("repo", b"one", None)
+        backend.put_conditional("repo", b"two", None)
+        backend.put_conditional("repo", b"three", version)
+        found = backend.get("repo")
+        assert bytes(found) == b"three"
+    directory = open_backend(local_filesystem_storage(tmp_path), careless)
+    directory.put_conditional("repo", b"one", None)
+    with pytest.raises(PreconditionFailed):
+        directory.put_conditional("repo", b"two", None)
+
+
+# Directories
+
+
+@pytest.mark.parametrize("key", ["../repo", "a/../../repo", "/etc/passwd", "a//b", "", ".", "a/."])
+def test_keys_never_leave_the_directory(tmp_path: Path, key: str) -> None:
+    backend = open_backend(local_filesystem_storage(tmp_path / "repo"), StorageSettings())
+    with pytest.raises(StorageError, match="not the key of an object"):
+        backend.put(key, b"")
+    with pytest.raises(StorageError, match="not the key of an object"):
+        backend.get(key)
+    failures = backend.delete_many([key])
+    assert [failed for failed, _ in failures] == [key]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_listings_skip_what_writers_left_behind(tmp_path: Path) -> None:
+    backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
+    backend.put_conditional("repo", b"", None)
+    (tmp_path / "repo#123").write_bytes(b"half")
+    assert {path.name for path in tmp_path.iterdir()} == {"repo", "repo#123", ".lock#0"}
+    assert all_keys(backend) == ["repo"]
+
+
+def test_names_of_files_are_those_of_the_official_implementation(tmp_path: Path) -> None:
+    backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
+    names = {
+        "branch.é": "branch.%C3%A9",
+        "branch.a b": "branch.a b",
+        "branch.a~b": "branch.a%7Eb",
+        "branch.a%20b": "branch.a%2520b",
+        "branch.a#1": "branch.a%231",
+        'branch.a{b}^`|<>"': "branch.a%7Bb%7D%5E%60%7C%3C%3E%22",
+        "branch.a\tb": "branch.a%09b",
+        "branch.a+b&c=d": "branch.a+b&c=d",
+    }
+    for key in names:
+        backend.put(key, b"")
+    assert {path.name for path in tmp_path.iterdir()} == set(names.values())
+    assert all_keys(backend) == sorted(names)
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    backend = open_backend(local_filesystem_storage(tmp_path / "file"), StorageSettings())
+    for operation in (
+        lambda: backend.put("chunks/A", b""),
+        lambda: backend.put_conditional("repo", b"", None),
+        backend.prepare_root,
+    ):
+        with pytest.raises(StorageError, match=str(tmp_path / "file")) as raised:
+            operation()
+        assert raised.value.kind == "io"
+        assert isinstance(raised.value.__cause__, OSError)
+
+
+def test_a_relative_path_is_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = local_filesystem_storage("repo")
+    monkeypatch.chdir("/")
+    backend = open_backend(pickle.loads(pickle.dumps(storage)), StorageSettings())
+    backend.put("a", b"")
+    assert isinstance(storage, LocalFileSystemStorage)
+    assert storage.path == str(tmp_path / "repo")
+    assert (tmp_path / "repo" / "a").exists()
+
+
+# S3
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "lose-answer", "status", "status-after"])
+@pytest.mark.parametrize("update", [False, True])
+def test_a_write_whose_answer_was_lost_succeeds(
+    s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    before = backend.put_conditional("repo", b"old", None) if update else None
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
+    version = backend.put_conditional("repo", b"new", before)
+    assert read(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-answer", "status-after"])
+def test_a_write_that_landed_without_any_answer_succeeds(
+    s3_proxy: Proxy, tmp_path: Path, kind: str
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    version = backend.put_conditional("repo", b"new", None)
+    assert read(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "status"])
+def test_a_write_that_did_not_land_fails(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = backend.put_conditional("repo", b"old", None)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        backend.put_conditional("repo", b"new", version)
+    assert raised.value.kind == ("throttled" if kind == "status" else "object-store")
+    assert read(backend, "repo") == (b"old", version)
+
+
+def test_a_lost_answer_does_not_hide_that_somebody_else_won(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    start = backend.put_conditional("repo", b"start", None)
+    theirs = backend.put_conditional("repo", b"theirs", start)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"ours", start)
+    assert read(backend, "repo") == (b"theirs", theirs)
+
+
+def test_a_failed_look_is_no_success(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    backend.put_conditional("repo", b"old", None)
+    s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]
+    with pytest.raises(StorageError, match="cannot look at `repo`"):
+        backend.put_conditional("repo", b"new", None)
+    s3_proxy.faults += [
+        Fault("lose-answer", "PUT", "other", times=100),
+        Fault("status", "HEAD", "other", times=100, status=403),
+    ]
+    with pytest.raises(StorageError, match="cannot write `other`"):
+        backend.put_conditional("other", b"new", None)
+
+
+def test_without_metadata_nothing_is_recovered(s3_proxy: Proxy, tmp_path: Path) -> None:
+    settings = StorageSettings(unsafe_use_metadata=False, retries=QUICK.retries)
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"new", None, metadata={"k": "v"})
+    assert not any("x-amz-meta-k" in headers for headers in s3_proxy.headers)
+    assert not any(method == "HEAD" for method, _ in s3_proxy.requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("lose-answer", "GET", "chunks/A"),
+        Fault("cut-body", "GET", "chunks/A"),
+        Fault("stall", "GET", "chunks/A", seconds=3),
+        *[Fault("status", "GET", "chunks/A", status=status) for status in (408, 429, 500, 503)],
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+def test_reads_are_tried_again(s3_proxy: Proxy, tmp_path: Path, fault: Fault) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path), network_stream_timeout_seconds=1)
+    backend = open_backend(storage, QUICK)
+    data = np.random.default_rng(1).bytes(100_000)
+    backend.put("chunks/A", data)
+    s3_proxy.faults.append(Fault(**vars(fault)))
+    found = backend.get("chunks/A")
+    assert bytes(found) == data
+    assert s3_proxy.requests.count(s3_proxy.requests[-1]) == 2
+
+
+def test_a_refused_read_is_not_tried_again(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault("status", "GET", "chunks/A", status=403, times=100))
+    with pytest.raises(StorageError, match="cannot read `chunks/A` in s3://") as raised:
+        backend.get("chunks/A")
+    assert len(s3_proxy.requests) == 1
+    assert raised.value.__cause__ is not None
+    assert "Debug source" not in str(raised.value)
+
+
+def test_large_reads_are_split(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_001)
+    backend.put("chunks/A", data)
+    before = len(s3_proxy.requests)
+    found = backend.get("chunks/A", 1, 10_001)
+    assert bytes(found) == data[1:]
+    asked = sorted([headers["range"] for headers in s3_proxy.headers[before:]])
+    assert asked == ["bytes=1-2500", "bytes=2501-5000", "bytes=5001-7500", "bytes=7501-10000"]
+
+
+def test_large_writes_are_split(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(6_000_000)
+    backend.put("chunks/A", data)
+    assert [method for method, _ in s3_proxy.requests] == ["POST", "PUT", "PUT", "POST"]
+    found = backend.get("chunks/A")
+    assert bytes(found) == data
+
+
+def test_requests_carry_what_was_asked_for(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(
+        s3_proxy.address,
+        str(tmp_path),
+        requester_pays=True,
+        headers={"X-Both": "both", "X-Kind": "none"},
+        read_headers={"x-kind": "read"},
+        write_headers={"x-kind": "write"},
+    )
+    backend = open_backend(pickle.loads(pickle.dumps(storage)), QUICK)
+    backend.put(
+        "chunks/A", b"x", content_type="text/plain", metadata={"k": "v"}, storage_class="STANDARD_IA"
+    )
+    written = s3_proxy.headers[-1]
+    backend.get("chunks/A")
+    read = s3_proxy.headers[-1]
+    assert written["content-type"] == "text/plain"
+    assert written["x-amz-meta-k"] == "v"
+    assert written["x-amz-storage-class"] == "STANDARD_IA"
+    assert (written["x-both"], written["x-kind"]) == ("both", "write")
+    assert (read["x-both"], read["x-kind"]) == ("both", "read")
+    for headers in (written, read):
+        assert headers["user-agent"].startswith("icechunk-python/")
+        assert headers["x-amz-request-payer"] == "requester"
+        assert "Credential=test/" in headers["authorization"]
+
+
+def test_anonymous_requests_are_not_signed(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    storage = s3_storage(
+        bucket=BUCKET, prefix="x", endpoint_url=s3_proxy.address, allow_http=True, anonymous=True
+    )
+    backend = open_backend(storage, QUICK)
+    with pytest.raises(StorageError):
+        backend.get("nothing")
+    assert "authorization" not in s3_proxy.headers[-1]
+
+
+def test_given_credentials_do_not_mix_with_the_environment(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "fromenv")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    backend.put("a", b"")
+    assert "Credential=test/" in s3_proxy.headers[-1]["authorization"]
+    assert "x-amz-security-token" not in s3_proxy.headers[-1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_proxy.address)
+    storage = s3_storage(bucket=BUCKET, prefix="x", allow_http=True)
+    backend = open_backend(storage, QUICK)
+    backend.put("a", b"")
+    assert "Credential=fromenv/" in s3_proxy.headers[-1]["authorization"]
+    assert s3_proxy.headers[-1]["x-amz-security-token"] == "fromenv"
+
+
+def test_a_missing_bucket_is_no_missing_object(s3_server: str) -> None:
+    storage = s3_storage(
+        bucket="nosuchbucket",
+        prefix="x",
+        endpoint_url=s3_server,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+    )
+    backend = open_backend(storage, QUICK)
+    for operation in (
+        lambda: backend.get("repo"),
+        lambda: backend.put("repo", b""),
+        lambda: backend.put_conditional("repo", b"", Version('"x"')),
+        lambda: all_keys(backend),
+    ):
+        with pytest.raises(StorageError, match="NoSuchBucket") as raised:
+            operation()
+        assert raised.value.kind == "object-store"
+
+
+def test_a_store_without_conditional_updates_is_refused(tmp_path: Path) -> None:
+    backend = open_backend(
+        obstore_storage(LocalStore(tmp_path)), StorageSettings(unsafe_use_metadata=False)
+    )
+    version = backend.put_conditional("repo", b"", None)
+    with pytest.raises(StorageError, match="repo") as raised:
+        backend.put_conditional("repo", b"", version)
+    assert raised.value.kind == "storage-config"
+
+
+# Descriptions
+
+
+def test_storages_compare_and_show_themselves(tmp_path: Path) -> None:
+    path = str(tmp_path)
+    assert local_filesystem_storage(path) == local_filesystem_storage(tmp_path)
+    assert local_filesystem_storage(path) != local_filesystem_storage(path, durable=True)
+    assert in_memory_storage() != in_memory_storage()
+    memory = in_memory_storage()
+    assert pickle.loads(pickle.dumps(memory)) == memory
+    assert str(memory) == "<icechunk.Storage>\ntype: in-memory\n"
+    assert (
+        repr(local_filesystem_storage(path)) == f"<icechunk.Storage>\ntype: local filesystem\npath: {path}\n"
+    )
+    remote = s3_at("http://localhost:9000", "p/", session_token="geheim")
+    assert (
+        remote
+        == pickle.loads(pickle.dumps(remote))
+        == s3_at("http://localhost:9000", "p", session_token="geheim")
+    )
+    assert hash(remote) == hash(pickle.loads(pickle.dumps(remote)))
+    assert isinstance(remote, S3Storage)
+    assert not remote.requires_prefix
+    assert "type: S3 (native)\nbucket: testbucket\n" in str(remote)
+    assert "geheim" not in str(remote) + repr(remote) + remote._repr_html_()
+    assert s3_storage(bucket="b").requires_prefix
+
+
+@pytest.mark.parametrize("prefix", ["/p", "p//q", "p/../q", "p//"])
+def test_prefixes_that_cannot_be_addressed_are_refused(prefix: str) -> None:
+    with pytest.raises(StorageError, match="prefix") as raised:
+        s3_storage(bucket="b", prefix=prefix)
+    assert raised.value.kind == "storage-config"

@@ -1,0 +1,319 @@
+# Generated from tests/_async/test_repository.py by tools/make_sync.py; edit that file.
+"""Repositories: creating, opening, configuration, branches, tags and history, in both spec versions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr.api.synchronous
+
+import icechunk
+from icechunk import (
+    AlreadyExistsError,
+    ConflictError,
+    IcechunkError,
+    InvalidInputError,
+    ReadOnlyError,
+    RefNotFoundError,
+    Repository,
+    RepositoryConfig,
+    RepositoryNotFoundError,
+    SessionStateError,
+    SnapshotNotFoundError,
+    SpecVersion,
+)
+
+INITIAL = "1CECHNKREP0F1RSTCMT0"
+UNKNOWN = "00000000000000000000"
+
+
+@pytest.fixture(params=["memory", "local"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
+    if request.param == "memory":
+        return icechunk.in_memory_storage()
+    return icechunk.local_filesystem_storage(tmp_path / "repository")
+
+
+@pytest.fixture(params=[1, 2])
+def spec_version(request: pytest.FixtureRequest) -> int:
+    version: int = request.param
+    return version
+
+
+def commit_group(repo: Repository, name: str, branch: str = "main", **metadata: Any) -> str:
+    session = repo.writable_session(branch)
+    zarr.api.synchronous.open_group(session.store, path=name, mode="a")
+    return session.commit(f"add {name}", metadata or None)
+
+
+def test_a_new_repository_has_one_snapshot_and_the_branch_main(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    assert repo.spec_version == spec_version
+    assert repo.list_branches() == {"main"}
+    assert repo.list_tags() == set()
+    assert repo.lookup_branch("main") == INITIAL
+    [info] = [info for info in repo.ancestry(branch="main")]
+    assert (info.id, info.parent_id, info.message) == (INITIAL, None, "Repository initialized")
+    assert info.metadata == {"__icechunk": {"is_root": True}}
+    assert abs(datetime.now(UTC) - info.written_at) < timedelta(minutes=1)
+
+
+def test_open_finds_what_create_made(storage: icechunk.Storage, spec_version: int) -> None:
+    assert not Repository.exists(storage)
+    assert Repository.fetch_spec_version(storage) is None
+    with pytest.raises(RepositoryNotFoundError) as caught:
+        Repository.open(storage)
+    assert caught.value.kind == "repository-not-found"
+    Repository.create(storage, spec_version=spec_version)
+    assert Repository.exists(storage)
+    assert Repository.fetch_spec_version(storage) == SpecVersion(spec_version)
+    repo = Repository.open(storage)
+    assert repo.spec_version == spec_version
+    assert repo.storage == storage
+
+
+def test_opening_creates_no_directory(tmp_path: Path) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path / "nowhere" / "at all")
+    with pytest.raises(RepositoryNotFoundError):
+        Repository.open(storage)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_open_or_create(storage: icechunk.Storage, spec_version: int) -> None:
+    created = Repository.open_or_create(storage, create_version=spec_version)
+    tip = commit_group(created, "a")
+    opened = Repository.open_or_create(storage)
+    assert opened.spec_version == spec_version
+    assert opened.lookup_branch("main") == tip
+
+
+def test_create_refuses_a_place_that_is_taken(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    tip = commit_group(repo, "a")
+    with pytest.raises(InvalidInputError) as dirty:
+        Repository.create(storage, spec_version=spec_version)
+    assert dirty.value.kind == "parent-directory-not-clean"
+    with pytest.raises(ConflictError) as taken:
+        Repository.create(storage, spec_version=spec_version, check_clean_root=False)
+    assert taken.value.kind == "repo-info-updated"
+    assert repo.lookup_branch("main") == tip
+
+
+def test_an_unknown_spec_version_is_refused(storage: icechunk.Storage) -> None:
+    with pytest.raises(ValueError, match="3"):
+        Repository.create(storage, spec_version=3)
+    assert not Repository.exists(storage)
+
+
+def test_branches(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    first = commit_group(repo, "a")
+    repo.create_branch("dev", first)
+    second = commit_group(repo, "b", branch="dev")
+    assert repo.list_branches() == {"main", "dev"}
+    assert repo.lookup_branch("dev") == second
+    assert repo.lookup_branch("main") == first
+    repo.reset_branch("main", second, from_snapshot_id=first)
+    assert repo.lookup_branch("main") == second
+    with pytest.raises(ConflictError) as moved:
+        repo.reset_branch("main", INITIAL, from_snapshot_id=first)
+    assert (moved.value.kind, moved.value.expected_parent, moved.value.actual_parent) == (
+        "branch-update-conflict",
+        first,
+        second,
+    )
+    repo.reset_branch("main", INITIAL)
+    assert repo.lookup_branch("main") == INITIAL
+    repo.delete_branch("dev")
+    assert repo.list_branches() == {"main"}
+
+
+def test_errors_of_branches(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    with pytest.raises(SessionStateError) as main:
+        repo.delete_branch("main")
+    assert main.value.kind == "cannot-delete-main"
+    for verb in (repo.lookup_branch, repo.delete_branch, repo.writable_session):
+        with pytest.raises(RefNotFoundError) as missing:
+            verb("nowhere")
+        assert missing.value.kind == "ref-not-found"
+    with pytest.raises(InvalidInputError) as malformed:
+        repo.create_branch("dev", "not an id")
+    assert malformed.value.kind == "invalid-snapshot-id"
+    with pytest.raises(IcechunkError) as unknown:
+        repo.create_branch("dev", UNKNOWN)
+    assert unknown.value.kind == ("snapshot-not-found" if spec_version == 2 else "object-not-found")
+    with pytest.raises(IcechunkError) as exists:
+        repo.create_branch("main", INITIAL)
+    assert exists.value.kind == ("branch-already-exists" if spec_version == 2 else "branch-update-conflict")
+    assert repo.list_branches() == {"main"}
+
+
+def test_tags(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    first = commit_group(repo, "a")
+    repo.create_tag("v1", first)
+    assert repo.list_tags() == {"v1"}
+    assert repo.lookup_tag("v1") == first
+    with pytest.raises(AlreadyExistsError) as exists:
+        repo.create_tag("v1", INITIAL)
+    assert exists.value.kind == "tag-already-exists"
+    repo.delete_tag("v1")
+    assert repo.list_tags() == set()
+    with pytest.raises(AlreadyExistsError) as again:
+        repo.create_tag("v1", first)
+    assert again.value.kind == ("tag-previously-deleted" if spec_version == 2 else "tag-already-exists")
+    for verb in (repo.lookup_tag, repo.delete_tag):
+        with pytest.raises(RefNotFoundError) as missing:
+            verb("v1")
+        assert missing.value.kind == "ref-not-found"
+
+
+def test_history_and_sessions_at_every_point_of_it(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    ids = [INITIAL]
+    for name in "abc":
+        ids.append(commit_group(repo, name, number=len(ids)))
+    repo.create_tag("two", ids[2])
+    history = [info for info in repo.ancestry(branch="main")]
+    assert [info.id for info in history] == ids[::-1]
+    assert [info.parent_id for info in history] == [*ids[-2::-1], None]
+    assert [info.metadata for info in history[:3]] == [{"number": 3}, {"number": 2}, {"number": 1}]
+    assert [info.id for info in repo.ancestry(tag="two")] == ids[2::-1]
+    assert [info.id for info in repo.ancestry(snapshot_id=ids[1])] == ids[1::-1]
+    assert (repo.lookup_snapshot(ids[2])).message == "add b"
+    with pytest.raises(ValueError, match="exactly one"):
+        [info for info in repo.ancestry()]
+
+    def names(**where: Any) -> list[str]:
+        session = repo.readonly_session(**where)
+        assert session.read_only
+        return sorted([name for name in session.store.list_dir("")])
+
+    assert names(branch="main") == ["a", "b", "c", "zarr.json"]
+    assert names(tag="two") == ["a", "b", "zarr.json"]
+    assert names(snapshot_id=ids[1]) == ["a", "zarr.json"]
+    at_second = (repo.lookup_snapshot(ids[2])).written_at
+    assert names(branch="main", as_of=at_second) == ["a", "b", "zarr.json"]
+    with pytest.raises(SnapshotNotFoundError) as early:
+        names(branch="main", as_of=datetime(2000, 1, 1, tzinfo=UTC))
+    assert early.value.kind == "no-snapshot-at-time"
+    with pytest.raises(ValueError, match="as_of"):
+        names(tag="two", as_of=at_second)
+    with pytest.raises(TypeError, match="time zone"):
+        names(branch="main", as_of=datetime(2000, 1, 1))  # noqa: DTZ001
+    with pytest.raises(IcechunkError):
+        names(snapshot_id=UNKNOWN)
+
+
+def test_default_commit_metadata(storage: icechunk.Storage, spec_version: int) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    before = repo.writable_session("main")
+    repo.set_default_commit_metadata({"who": "me", "where": "here"})
+    assert repo.default_commit_metadata() == {"who": "me", "where": "here"}
+    tip = commit_group(repo, "a", where="there")
+    assert (repo.lookup_snapshot(tip)).metadata == {"who": "me", "where": "there"}
+    repo.reset_branch("main", INITIAL)
+    plain = before.commit("opened before", allow_empty=True)
+    assert (repo.lookup_snapshot(plain)).metadata == {}
+
+
+def test_configuration_is_stored_and_overlaid(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    config = RepositoryConfig(inline_chunk_threshold_bytes=12)
+    repo = Repository.create(storage, config, spec_version=spec_version)
+    assert repo.config.inline_chunk_threshold_bytes == 12
+    stored = Repository.fetch_config(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 12
+    opened = Repository.open(storage, RepositoryConfig(get_partial_values_concurrency=3))
+    assert opened.config.inline_chunk_threshold_bytes == 12
+    assert opened.config.get_partial_values_concurrency == 3
+    changed = opened.reopen(RepositoryConfig(inline_chunk_threshold_bytes=99))
+    assert changed.config.inline_chunk_threshold_bytes == 99
+    assert opened.config.inline_chunk_threshold_bytes == 12
+    changed.save_config()
+    stored = Repository.fetch_config(storage)
+    assert stored is not None
+    assert (stored.inline_chunk_threshold_bytes, stored.get_partial_values_concurrency) == (99, 3)
+    changed.save_config()
+
+
+def test_the_default_configuration_is_not_stored(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    Repository.create(storage, RepositoryConfig.default(), spec_version=spec_version)
+    assert Repository.fetch_config(storage) is None
+
+
+def test_a_configuration_that_somebody_else_changed_is_not_overwritten(
+    storage: icechunk.Storage,
+) -> None:
+    Repository.create(storage, spec_version=1)
+    ours = Repository.open(storage, RepositoryConfig(inline_chunk_threshold_bytes=1))
+    theirs = Repository.open(storage, RepositoryConfig(inline_chunk_threshold_bytes=2))
+    theirs.save_config()
+    with pytest.raises(ConflictError) as caught:
+        ours.save_config()
+    assert caught.value.kind == "config-updated"
+    stored = Repository.fetch_config(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 2
+
+
+def test_a_transaction_commits_at_its_end_or_not_at_all(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    with repo.transaction("main", message="one", metadata={"n": 1}) as store:
+        zarr.api.synchronous.open_group(store, mode="a")
+    tip = repo.lookup_branch("main")
+    info = repo.lookup_snapshot(tip)
+    assert (info.message, info.metadata) == ("one", {"n": 1})
+    with pytest.raises(RuntimeError, match="on purpose"):
+        with repo.transaction("main", message="two") as store:
+            zarr.api.synchronous.open_group(store, path="x", mode="a")
+            raise RuntimeError("on purpose")
+    assert repo.lookup_branch("main") == tip
+
+
+def test_names_of_refs_in_spec_1_have_no_slash(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage, spec_version=1)
+    with pytest.raises(InvalidInputError) as caught:
+        repo.create_branch("a/b", INITIAL)
+    assert caught.value.kind == "invalid-ref-name"
+
+
+def test_a_read_only_session_refuses_changes(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage)
+    session = repo.readonly_session("main")
+    with pytest.raises(SessionStateError) as commit:
+        session.commit("nothing")
+    assert commit.value.kind == "commit-not-allowed"
+    with pytest.raises(ReadOnlyError) as discard:
+        session.discard_changes()
+    assert discard.value.kind == "read-only-session"
+
+
+def test_branch_changes_meet_commits_on_other_branches(storage: icechunk.Storage) -> None:
+    """Pitfall 9: both succeed, each applied to the repo object as it is by then."""
+    repo = Repository.create(storage)
+    other = Repository.open(storage)
+    session = repo.writable_session("main")
+    zarr.api.synchronous.open_group(session.store, mode="a")
+    other.create_branch("dev", INITIAL)
+    other.create_tag("v0", INITIAL)
+    tip = session.commit("lands all the same")
+    assert other.list_branches() == {"main", "dev"}
+    assert other.lookup_branch("main") == tip
+    assert repo.list_tags() == {"v0"}

@@ -1,0 +1,623 @@
+# Generated from tests/_async/test_store_keys.py by tools/make_sync.py; edit that file.
+"""What the keys of a store mean: parsing, documents, chunks, byte ranges, deleting and listing.
+
+Each law is held by what a session has recorded and by what it finds in the snapshot it was opened at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+
+import icechunk
+from icechunk import IcechunkError, Repository, RepositoryConfig, Session
+
+GROUP = b'{"zarr_format":3,"node_type":"group"}'
+DATA = bytes(range(1, 11))
+
+
+def array_document(*num_chunks: int, **members: Any) -> bytes:
+    """The document of an array with chunks of ten bytes."""
+    document = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [10 * number for number in num_chunks],
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10] * len(num_chunks)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "bytes"}],
+    }
+    return json.dumps(document | members).encode()
+
+
+@pytest.fixture(params=["recorded", "committed"])
+def how(request: pytest.FixtureRequest) -> str:
+    """Whether a session has recorded its changes itself, or finds them in its snapshot."""
+    value: str = request.param
+    return value
+
+
+@pytest.fixture(params=["memory, inline", "memory", "directory"])
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Session:
+    if request.param == "directory":
+        storage = icechunk.local_filesystem_storage(tmp_path / "repository")
+    else:
+        storage = icechunk.in_memory_storage()
+    threshold = 512 if "inline" in request.param else 0
+    repo = Repository.create(storage, RepositoryConfig(inline_chunk_threshold_bytes=threshold))
+    return repo.writable_session("main")
+
+
+def set_all(session: Session, entries: dict[str, bytes]) -> None:
+    for key, data in entries.items():
+        session._keys.set(key, data, len(data))
+
+
+def settled(session: Session, how: str) -> Session:
+    """The session, or after a commit another one on top of it."""
+    if how == "recorded":
+        return session
+    session.commit("write")
+    settings = RepositoryConfig(inline_chunk_threshold_bytes=session.config.inline_chunk_threshold_bytes)
+    repo = Repository.open(session._cache.storage, settings)
+    return repo.writable_session("main")
+
+
+def made(session: Session, how: str, entries: dict[str, bytes]) -> Session:
+    set_all(session, entries)
+    return settled(session, how)
+
+
+def value(session: Session, key: str, request: Any = None) -> bytes | None:
+    found = session._keys.get(key, request)
+    return None if found is None else bytes(found)
+
+
+def collected(keys: Iterator[str]) -> list[str]:
+    """A listing, sorted; nothing is listed twice."""
+    listed = [key for key in keys]
+    assert len(set(listed)) == len(listed)
+    return sorted(listed)
+
+
+def listed(session: Session, prefix: str = "") -> list[str]:
+    return collected(session._keys.list_prefix(prefix))
+
+
+def names(session: Session, prefix: str) -> list[str]:
+    return collected(session._keys.list_dir(prefix))
+
+
+# What a key means
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a",
+        "abc",  # only a whole component `c` starts chunk coordinates
+        "a/abc/0",
+        "a/c/0/x",
+        "a/c/0.0",
+        "a/c/-1",
+        "a/c/+1",
+        "a/c/1_0",
+        "a/c/ 1",
+        "a/c/٣",  # a digit, but not one of a key
+        "a/c/4294967296",
+        "a/zarr.json/b",
+        "zarr.jso",
+        "azarr.json",
+        "a/../b/zarr.json",
+        "./zarr.json",
+        "a/./c/0",
+    ],
+)
+def test_what_is_no_key_is_refused_by_every_verb(session: Session, key: str) -> None:
+    keys = session._keys
+    set_all(session, {"zarr.json": GROUP, "a/zarr.json": array_document(1)})
+    with pytest.raises(icechunk.InvalidInputError) as get:
+        keys.get(key)
+    with pytest.raises(icechunk.InvalidInputError) as exists:
+        keys.exists(key)
+    with pytest.raises(icechunk.InvalidInputError) as size:
+        keys.getsize(key)
+    with pytest.raises(icechunk.InvalidInputError) as write:
+        keys.set(key, DATA, len(DATA))
+    with pytest.raises(icechunk.InvalidInputError) as delete:
+        keys.delete(key)
+    assert {caught.value.kind for caught in (get, exists, size, write, delete)} == {"invalid-key"}
+
+
+def test_extra_slashes_and_zeros_in_a_key_are_forgiven(session: Session, how: str) -> None:
+    session = made(session, how, {"a/b/zarr.json": array_document(20), "a/b/c/7": DATA})
+    for key in ("/a/b/c/7", "a//b/c/7", "a/b/c/07", "/a/b/c/0007"):
+        assert value(session, key) == DATA
+    for key in ("/a/b/zarr.json", "a//b/zarr.json", "//a/b//zarr.json"):
+        assert value(session, key) == array_document(20)
+
+
+@pytest.mark.parametrize("name", [".zgroup", ".zarray", ".zattrs", ".zmetadata"])
+@pytest.mark.parametrize("prefix", ["", "a/", "nowhere/"])
+def test_documents_of_zarr_2_are_never_there_and_cannot_be_written(
+    session: Session, prefix: str, name: str
+) -> None:
+    keys = session._keys
+    set_all(session, {"a/zarr.json": array_document(1)})
+    key = prefix + name
+    assert keys.get(key) is None
+    keys.delete(key)
+    with pytest.raises(icechunk.NodeNotFoundError) as missing:
+        keys.exists(key)
+    assert missing.value.kind == "key-not-found"
+    with pytest.raises(icechunk.SessionStateError) as refused:
+        keys.set(key, b"{}", 2)
+    assert refused.value.kind == "unimplemented"
+    assert "zarr format 3" in str(refused.value)
+
+
+NAMES = [
+    "c",
+    "c c",
+    "0",
+    "zarr",
+    "zarr.json.",
+    "ä中🧊",
+    "a%2Fb",
+    "~",
+    "#1",
+    "..a",
+    "C",
+    "cc",
+    "{}[]()*?+|^$",
+    "'\"`",
+    "\t",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_node_may_have_any_name(session: Session, how: str, name: str) -> None:
+    entries = {
+        f"{name}/zarr.json": GROUP,
+        f"{name}/{name}/zarr.json": array_document(3),
+        f"{name}/{name}/c/2": DATA,
+    }
+    session = made(session, how, entries)
+    assert listed(session) == sorted(entries)
+    assert listed(session, f"{name}/{name}") == sorted(list(entries)[1:])
+    assert names(session, "") == [name]
+    assert names(session, name) == sorted([name, "zarr.json"])
+    for key, data in entries.items():
+        assert value(session, key) == data
+        assert session._keys.exists(key)
+        assert session._keys.getsize(key) == len(data)
+    for key in reversed(entries):
+        session._keys.delete(key)
+        assert not session._keys.exists(key)
+    assert listed(session) == []
+
+
+# Documents
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        array_document(2, fill_value="NaN"),
+        array_document(2, fill_value="-Infinity"),
+        array_document(2).replace(b'"fill_value": 0', b'"fill_value": NaN'),
+        array_document(2, dimension_names=["x"]),
+        array_document(2, dimension_names=[None]),
+        array_document(2, my_extension={"must_understand": False, "of": [1, 2.5, None, "ü"]}),
+        b'\n{ "node_type" : "group",\t"zarr_format":3, "zarr_format":3 }\r\n',
+        GROUP.replace(b"}", ',"attributes":{"ice":"🧊"}}'.encode()),
+    ],
+)
+def test_documents_are_kept_verbatim(session: Session, how: str, document: bytes) -> None:
+    session = made(session, how, {"a/zarr.json": document})
+    assert value(session, "a/zarr.json") == document
+    assert session._keys.getsize("a/zarr.json") == len(document)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"zarr_format":3}',
+        b'{"zarr_format":3,"node_type":"table"}',
+        b'{"zarr_format":3,"node_type":"array"}',
+        GROUP[:-1],
+        GROUP + b"x",
+        b"\xff" + GROUP,
+        array_document(2, shape=[-1]),
+        array_document(2, shape=[1.5]),
+        array_document(2, shape="2"),
+        array_document(2, shape=[2, 2]),
+        array_document(2, shape=[2**64]),
+        array_document(2, chunk_grid={"name": "hexagonal", "configuration": {}}),
+        array_document(2, chunk_grid={"name": "regular"}),
+        array_document(2, dimension_names="x"),
+    ],
+)
+def test_documents_that_make_no_node_are_refused(session: Session, document: bytes) -> None:
+    for before in (None, array_document(1), GROUP):
+        if before is not None:
+            set_all(session, {"a/zarr.json": before})
+        with pytest.raises(icechunk.InvalidInputError) as caught:
+            session._keys.set("a/zarr.json", document, len(document))
+        assert caught.value.kind == "bad-metadata"
+        assert value(session, "a/zarr.json") == before
+        session._keys.delete("a/zarr.json")
+
+
+def test_a_node_never_turns_into_another_kind_of_node(session: Session, how: str) -> None:
+    entries = {"group/zarr.json": GROUP, "array/zarr.json": array_document(2), "array/c/1": DATA}
+    session = made(session, how, entries)
+    for key, document in (("group/zarr.json", array_document(2)), ("array/zarr.json", GROUP)):
+        with pytest.raises(icechunk.AlreadyExistsError) as caught:
+            session._keys.set(key, document, len(document))
+        assert caught.value.kind == "node-already-exists"
+        assert value(session, key) == entries[key]
+    assert value(session, "array/c/1") == DATA
+
+
+def test_nodes_need_no_parents_and_may_lie_below_arrays(session: Session, how: str) -> None:
+    entries = {
+        "a/b/zarr.json": array_document(2),
+        "a/b/c/1": DATA,
+        "a/b/c/zarr.json": array_document(1),  # the name of this array is c
+        "a/b/c/c/0": DATA[:3],
+        "a/b/d/zarr.json": GROUP,
+    }
+    session = made(session, how, entries)
+    assert listed(session) == sorted(entries)
+    for key, data in entries.items():
+        assert value(session, key) == data
+    assert value(session, "a/zarr.json") is None
+
+
+# Chunks
+
+
+@pytest.mark.parametrize(
+    "request_", [None, RangeByteRequest(0, 10), OffsetByteRequest(0), SuffixByteRequest(10)], ids=str
+)
+def test_requests_of_everything(session: Session, how: str, request_: Any) -> None:
+    session = made(session, how, {"a/zarr.json": array_document(2, 2), "a/c/0/1": DATA})
+    assert value(session, "a/c/0/1", request_) == DATA
+
+
+REQUESTS = [
+    (RangeByteRequest(2, 5), slice(2, 5)),
+    (RangeByteRequest(2, 2), slice(2, 2)),
+    (RangeByteRequest(7, 99), slice(7, None)),
+    (RangeByteRequest(99, 100), slice(99, None)),
+    (OffsetByteRequest(3), slice(3, None)),
+    (OffsetByteRequest(10), slice(10, None)),
+    (OffsetByteRequest(99), slice(99, None)),
+    (SuffixByteRequest(4), slice(-4, None)),
+    (SuffixByteRequest(99), slice(None)),
+]
+
+
+@pytest.mark.parametrize(("request_", "part"), REQUESTS, ids=str)
+def test_byte_ranges_are_clamped_to_the_value(
+    session: Session, how: str, request_: Any, part: slice
+) -> None:
+    session = made(session, how, {"zarr.json": array_document(1), "c/0": DATA})
+    assert value(session, "c/0", request_) == DATA[part]
+
+
+@pytest.mark.parametrize(("request_", "part"), REQUESTS, ids=str)
+def test_byte_ranges_of_documents_are_those_of_any_value(
+    session: Session, how: str, request_: Any, part: slice
+) -> None:
+    short = b'{"node_type":"group"}'
+    session = made(session, how, {"zarr.json": short})
+    assert value(session, "zarr.json", request_) == short[part]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [RangeByteRequest(-1, 3), RangeByteRequest(3, 2), OffsetByteRequest(-1), SuffixByteRequest(-1), (0, 2)],
+    ids=str,
+)
+def test_byte_ranges_that_mean_nothing_are_refused(
+    session: Session, how: str, request_: Any
+) -> None:
+    session = made(session, how, {"zarr.json": array_document(1), "c/0": DATA})
+    for key in ("c/0", "zarr.json"):
+        with pytest.raises((ValueError, TypeError)):
+            session._keys.get(key, request_)
+
+
+def test_an_array_without_dimensions_has_one_chunk(session: Session, how: str) -> None:
+    entries = {"zarr.json": array_document(), "c": DATA, "a/zarr.json": array_document(), "a/c": DATA[:4]}
+    session = made(session, how, entries)
+    assert value(session, "c") == DATA
+    assert value(session, "a/c") == DATA[:4]
+    assert listed(session, "a") == ["a/c", "a/zarr.json"]
+    with pytest.raises(icechunk.InvalidInputError) as caught:
+        session._keys.set("a/c/0", DATA, len(DATA))
+    assert caught.value.kind == "invalid-chunk-index"
+    session._keys.delete("a/c")
+    assert listed(session, "a") == ["a/zarr.json"]
+
+
+@pytest.mark.parametrize("key", ["a/c/3", "a/c/4294967295", "a/c", "a/c/0/0", "empty/c/0", "empty/c/1"])
+def test_a_chunk_outside_the_grid_cannot_be_written_is_absent_and_can_be_deleted(
+    session: Session, how: str, key: str
+) -> None:
+    entries = {"a/zarr.json": array_document(3), "a/c/0": DATA, "empty/zarr.json": array_document(0)}
+    session = made(session, how, entries)
+    with pytest.raises(icechunk.InvalidInputError) as caught:
+        session._keys.set(key, DATA, len(DATA))
+    assert caught.value.kind == "invalid-chunk-index"
+    session._keys.delete(key)
+    assert listed(session) == sorted(entries)
+
+
+def test_a_chunk_needs_an_array(session: Session, how: str) -> None:
+    session = made(session, how, {"group/zarr.json": GROUP})
+    with pytest.raises(icechunk.NodeNotFoundError) as nowhere:
+        session._keys.set("nowhere/c/0", DATA, len(DATA))
+    assert nowhere.value.kind == "node-not-found"
+    with pytest.raises(icechunk.InvalidInputError) as group:
+        session._keys.set("group/c/0", DATA, len(DATA))
+    assert group.value.kind == "not-an-array"
+    assert value(session, "nowhere/c/0") is None
+    with pytest.raises(icechunk.InvalidInputError) as read:
+        session._keys.get("group/c/0")
+    assert read.value.kind == "not-an-array"
+
+
+def test_an_empty_chunk_is_refused_and_what_was_there_stays(session: Session, how: str) -> None:
+    session = made(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})
+    for key in ("a/c/0", "a/c/1"):
+        with pytest.raises(icechunk.InvalidInputError) as caught:
+            session._keys.set(key, b"", 0)
+        assert caught.value.kind == "zero-length-chunk"
+    assert value(session, "a/c/0") == DATA
+    assert not session._keys.exists("a/c/1")
+
+
+def test_existence_and_sizes_are_told_without_reading_a_chunk(tmp_path: Path, how: str) -> None:
+    config = RepositoryConfig(inline_chunk_threshold_bytes=0)
+    repo = Repository.create(icechunk.local_filesystem_storage(tmp_path), config)
+    session = repo.writable_session("main")
+    document = array_document(3)
+    session = made(session, how, {"a/zarr.json": document, "a/c/0": DATA, "a/c/2": DATA[:7]})
+    for chunk in (tmp_path / "chunks").iterdir():
+        chunk.unlink()
+    keys = session._keys
+    assert keys.exists("a/c/0")
+    assert keys.getsize("a/c/2") == 7
+    assert keys.getsize("a/c/1") == 0
+    assert keys.getsize_prefix("a") == len(document) + 17
+    assert listed(session) == ["a/c/0", "a/c/2", "a/zarr.json"]
+    with pytest.raises(icechunk.StorageError) as caught:
+        keys.get("a/c/0")
+    assert caught.value.kind == "object-not-found"
+
+
+def test_sizes_count_what_is_overwritten_once_and_what_is_deleted_not_at_all(
+    session: Session, how: str
+) -> None:
+    document = array_document(4)
+    entries = {"a/zarr.json": document, "a/c/0": DATA, "a/c/1": DATA, "a/c/2": DATA, "ab/zarr.json": document}
+    session = made(session, how, entries)
+    set_all(session, {"a/c/1": DATA[:3], "a/c/3": DATA[:2]})
+    session._keys.delete("a/c/2")
+    assert session._keys.getsize_prefix("a") == len(document) + 10 + 3 + 2
+    assert session._keys.getsize_prefix("") == 2 * len(document) + 10 + 3 + 2
+
+
+# Deleting
+
+
+TREE = {
+    "zarr.json": GROUP,
+    "g/zarr.json": GROUP,
+    "g/a/zarr.json": array_document(2, 12),
+    "g/a/c/0/1": DATA,
+    "g/a/c/1/1": DATA,
+    "g/a/c/1/11": DATA,
+    "g/h/zarr.json": GROUP,
+    "g/h/b/zarr.json": array_document(1),
+    "g/h/b/c/0": DATA,
+    "g-2/zarr.json": GROUP,
+    "g/a-2/zarr.json": array_document(1),
+    "g2/zarr.json": array_document(1),
+    "g2/c/0": DATA,
+}
+
+
+def without(*prefixes: str) -> list[str]:
+    return sorted(key for key in TREE if not key.startswith(prefixes))
+
+
+def test_deleting_a_group_deletes_all_below_it_and_nothing_beside_it(
+    session: Session, how: str
+) -> None:
+    session = made(session, how, TREE)
+    assert listed(session) == without()
+    session._keys.delete("g/h/zarr.json")
+    assert listed(session) == without("g/h/")
+    session._keys.delete("g/zarr.json")
+    assert listed(session) == without("g/")
+    for key in ("g/zarr.json", "g/a/c/0/1", "g/h/b/zarr.json"):
+        assert value(session, key) is None
+    session._keys.delete("zarr.json")
+    assert listed(session) == []
+
+
+def test_deleting_an_array_takes_its_chunks_along(session: Session, how: str) -> None:
+    session = made(session, how, TREE)
+    session._keys.delete("g/a/zarr.json")
+    assert listed(session) == without("g/a/")
+    set_all(session, {"g/a/zarr.json": TREE["g/a/zarr.json"]})
+    assert value(session, "g/a/c/0/1") is None
+    assert listed(session, "g/a") == ["g/a/zarr.json"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "gone"),
+    [
+        ("g", "g/"),
+        ("g/", "g/"),
+        ("/g", "g/"),
+        ("g/a", "g/a/"),
+        ("g/a/c", "g/a/c/"),
+        ("g/a/c/", "g/a/c/"),
+        ("g/a/c/1", "g/a/c/1/"),
+        ("g/a/c/1/1", "g/a/c/1/1"),
+        ("g/h/b/c/0", "g/h/b/c/0"),
+        ("g/a/c/7", "nothing"),
+        ("nowhere", "nothing"),
+        ("g2/x/y", "nothing"),
+        ("", ""),
+    ],
+)
+def test_delete_dir_takes_whole_components(
+    session: Session, how: str, prefix: str, gone: str
+) -> None:
+    session = made(session, how, TREE)
+    session._keys.delete_dir(prefix)
+    expected = [key for key in sorted(TREE) if not key.startswith(gone)]
+    if prefix == "g/a/c/1/1":
+        expected = sorted([*expected, "g/a/c/1/11"])
+    assert listed(session) == expected
+
+
+def test_clear_deletes_every_node(session: Session, how: str) -> None:
+    session = made(session, how, TREE)
+    session._keys.clear()
+    assert listed(session) == []
+    assert names(session, "") == []
+    assert session._keys.is_empty("")
+    set_all(session, {"zarr.json": GROUP})
+    assert listed(session) == ["zarr.json"]
+
+
+# Listing
+
+
+def test_a_prefix_is_a_node_and_its_whole_components(session: Session, how: str) -> None:
+    session = made(session, how, TREE)
+    assert listed(session, "") == listed(session, "/") == without()
+    for prefix in ("g", "g/a", "g/h", "g/h/b", "g2", "g-2"):
+        below = [key for key in without() if key.startswith(f"{prefix}/")]
+        for spelled in (prefix, f"{prefix}/", f"/{prefix}", f"/{prefix}/"):
+            assert listed(session, spelled) == below
+
+
+@pytest.mark.parametrize("prefix", ["g/", "h", "g/a/c", "g/a/c/0", "zarr.json", "g/a/zarr.json"])
+def test_a_prefix_that_is_no_node_is_refused(session: Session, prefix: str) -> None:
+    set_all(session, TREE)
+    session._keys.delete("g/zarr.json")
+    with pytest.raises(icechunk.InvalidInputError) as caught:
+        listed(session, prefix)
+    assert caught.value.kind == "bad-key-prefix"
+
+
+def test_a_listing_shows_what_was_changed_on_top_of_a_snapshot(session: Session) -> None:
+    session = made(session, "committed", TREE)
+    set_all(session, {"g/a/c/0/1": DATA[:1], "g/a/c/0/0": DATA, "g/new/zarr.json": GROUP})
+    session._keys.delete("g/a/c/1/11")
+    session._keys.delete("g/h/zarr.json")
+    expected = {*without("g/h/", "g/a/c/1/11"), "g/a/c/0/0", "g/new/zarr.json"}
+    assert listed(session) == sorted(expected)
+    session = settled(session, "committed")
+    assert listed(session) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "children"),
+    [
+        ("", ["g", "g-2", "g2", "zarr.json"]),
+        ("g", ["a", "a-2", "h", "zarr.json"]),
+        ("g/h", ["b", "zarr.json"]),
+        ("g-2", ["zarr.json"]),
+        ("g/a", ["c", "zarr.json"]),
+        ("g/a-2", ["c", "zarr.json"]),  # an array always has these two
+        ("g/a/c", ["0", "1"]),
+        ("g/a/c/1", ["1", "11"]),
+        ("g/a/c/1/1", []),
+        ("g/a/c/7", []),
+        ("nowhere", []),
+        ("g/nowhere", []),
+    ],
+)
+def test_list_dir_names_direct_children(
+    session: Session, how: str, prefix: str, children: list[str]
+) -> None:
+    session = made(session, how, TREE)
+    assert names(session, prefix) == children
+    assert names(session, f"{prefix}/") == children
+    assert session._keys.is_empty(prefix) == (not children)
+
+
+def test_a_directory_with_a_name_that_another_starts_with_is_listed_alone(
+    session: Session, how: str
+) -> None:
+    entries = {f"{name}/zarr.json": GROUP for name in ("0", "0_c", "0_c/0", "00", "0/0", "Ä", "Ä/0")}
+    session = made(session, how, entries)
+    assert listed(session, "0") == ["0/0/zarr.json", "0/zarr.json"]
+    assert listed(session, "0_c") == ["0_c/0/zarr.json", "0_c/zarr.json"]
+    assert names(session, "0") == ["0", "zarr.json"]
+    assert names(session, "Ä") == ["0", "zarr.json"]
+    assert names(session, "") == ["0", "00", "0_c", "Ä"]
+
+
+def test_leaving_a_listing_before_its_end_keeps_nothing_locked(
+    session: Session, how: str
+) -> None:
+    session = made(session, how, TREE)
+    left = []
+    for prefix in ("", "g/a"):
+        listing = session._keys.list_prefix(prefix)
+        for _ in listing:
+            break
+        left.append(listing)  # neither closed nor forgotten
+    set_all(session, {"g/a/c/0/0": DATA, "new/zarr.json": GROUP})
+    session._keys.delete("g2/zarr.json")
+    session.commit("in the middle of two listings")
+    for listing in left:
+        listing.close()  # type: ignore[attr-defined]  # a generator
+    assert len(listed(session)) == len(TREE)
+
+
+def test_a_listing_shows_the_moment_it_was_started(session: Session, how: str) -> None:
+    """Writing while a listing is looked at neither breaks it nor makes it repeat itself."""
+    session = made(
+        session, how, {"a/zarr.json": array_document(50), "a/c/7": DATA, "a/c/9": DATA}
+    )
+    seen = []
+    for key in session._keys.list_prefix(""):
+        number = len(seen)
+        seen.append(key)
+        set_all(session, {f"a/c/{20 + number}": DATA, f"n{number}/zarr.json": GROUP})
+        if number > 20:
+            break
+    assert {"a/zarr.json", "a/c/7", "a/c/9"} <= set(seen)
+    assert len(set(seen)) == len(seen) <= 20
+
+
+def test_errors_name_the_key_or_node_they_are_about(session: Session) -> None:
+    set_all(session, {"some/array/zarr.json": array_document(3)})
+    for key in ("some/array/c/9", "some/where/c/0", "some/array/x"):
+        with pytest.raises(IcechunkError) as caught:
+            session._keys.set(key, DATA, len(DATA))
+        named = key.rpartition("/c/")[0] or key
+        assert named in str(caught.value)

@@ -1,0 +1,83 @@
+"""Arrays and keys of a store, in both of zarr's spellings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zarr
+import zarr.api.asynchronous
+from zarr.core.buffer import default_buffer_prototype
+
+import icechunk
+
+PLAIN = {"dtype": "i4", "compressors": None, "filters": None}
+"""Arrays whose chunks are their bytes."""
+
+
+async def create_array_async(session: icechunk.Session, name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    kwargs = {**PLAIN, **kwargs}
+    return await zarr.api.asynchronous.create_array(session.store, name=name, shape=shape, **kwargs)
+
+
+def create_array(session: icechunk.Session, name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+    kwargs = {**PLAIN, **kwargs}
+    return zarr.create_array(session.store, name=name, shape=shape, **kwargs)
+
+
+async def open_array_async(session: icechunk.Session, name: str, mode: Any = "r+") -> Any:
+    return await zarr.api.asynchronous.open_array(store=session.store, path=name, mode=mode)
+
+
+def open_array(session: icechunk.Session, name: str, mode: Any = "r+") -> Any:
+    return zarr.open_array(session.store, path=name, mode=mode)
+
+
+async def write_async(array: Any, selection: Any, value: Any) -> None:
+    await array.setitem(selection, value)
+
+
+def write(array: Any, selection: Any, value: Any) -> None:
+    array[selection] = value
+
+
+async def read_async(session: icechunk.Session, name: str) -> Any:
+    array = await zarr.api.asynchronous.open_array(store=session.store, path=name, mode="r")
+    return await array.getitem(...)
+
+
+def read(session: icechunk.Session, name: str) -> Any:
+    return zarr.open_array(session.store, path=name, mode="r")[...]
+
+
+async def get_key_async(session: icechunk.Session, key: str) -> bytes | None:
+    value = await session.store.get(key, default_buffer_prototype())
+    return None if value is None else value.to_bytes()
+
+
+def get_key(session: icechunk.Session, key: str) -> bytes | None:
+    value = session.store.get_sync(key, prototype=default_buffer_prototype())
+    return None if value is None else value.to_bytes()
+
+
+async def set_key_async(session: icechunk.Session, key: str, value: bytes) -> None:
+    await session.store.set(key, default_buffer_prototype().buffer.from_bytes(value))
+
+
+def set_key(session: icechunk.Session, key: str, value: bytes) -> None:
+    session.store.set_sync(key, default_buffer_prototype().buffer.from_bytes(value))
+
+
+async def delete_key_async(session: icechunk.Session, key: str) -> None:
+    await session.store.delete(key)
+
+
+def delete_key(session: icechunk.Session, key: str) -> None:
+    session.store.delete_sync(key)
+
+
+async def delete_node_async(session: icechunk.Session, path: str) -> None:
+    await session.store.delete(f"{path}/zarr.json")
+
+
+def delete_node(session: icechunk.Session, path: str) -> None:
+    session.store.delete_sync(f"{path}/zarr.json")

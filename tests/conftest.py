@@ -1,0 +1,26 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.s3_server import Proxy, running_proxy, running_s3_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of a local S3 service that has the bucket `tests.s3_server.BUCKET`."""
+    with running_s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_proxy(s3_server: str) -> Iterator[Proxy]:
+    """A proxy before the local S3 service that misbehaves on request."""
+    with running_proxy(s3_server) as proxy:
+        yield proxy

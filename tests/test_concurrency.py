@@ -1,0 +1,892 @@
+"""One session, store and repository used from many threads, event loops and processes at once.
+
+What is shown: nothing that was acknowledged is lost, nothing that was refused appears, nobody waits for
+somebody who waits for him, and who only looks never waits at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zarr
+import zarr.api.asynchronous
+from zarr.core.buffer import cpu, default_buffer_prototype
+
+import icechunk
+from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+PATIENCE = 60.0
+"""Seconds until a test takes a thread that does not end for one that never will."""
+
+PROTOTYPE = default_buffer_prototype()
+NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
+
+
+def buffer(data: bytes) -> cpu.Buffer:
+    return cpu.Buffer.from_bytes(data)
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
+    if request.param == "memory":
+        return icechunk.in_memory_storage()
+    if request.param == "s3":
+        found: icechunk.Storage = request.getfixturevalue("s3_storage")
+        return found
+    return icechunk.local_filesystem_storage(tmp_path / "repository")
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after a microsecond, so that they meet in places where they seldom do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def at_once(*jobs: Callable[[], Any]) -> list[Any]:
+    """Call functions in a thread each, all starting together; their results, or the first error."""
+    start = threading.Barrier(len(jobs))
+    results: list[Any] = [None] * len(jobs)
+    errors: list[BaseException] = []
+
+    def run(number: int, job: Callable[[], Any]) -> None:
+        try:
+            start.wait(PATIENCE)
+            results[number] = job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(number, job), daemon=True) for number, job in enumerate(jobs)
+    ]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PATIENCE
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    if errors:
+        raise errors[0]
+    assert not any(thread.is_alive() for thread in threads), "a thread waits for something that never happens"
+    return results
+
+
+def on_a_loop(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+    """Await a coroutine on a new loop."""
+    return asyncio.run(coroutine(*args))
+
+
+@contextmanager
+def meanwhile(*jobs: Callable[[], Any]) -> Iterator[None]:
+    """Call functions again and again, in a thread each, while the block runs; their errors are raised."""
+    over = threading.Event()
+    errors: list[BaseException] = []
+
+    def run(job: Callable[[], Any]) -> None:
+        try:
+            while not over.is_set():
+                job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+    if errors:
+        raise errors[0]
+    assert not any(thread.is_alive() for thread in threads), "a thread waits for something that never happens"
+
+
+def create_array(store: IcechunkStore, name: str, chunks: int, size: int = 4) -> zarr.Array[Any]:
+    return zarr.create_array(
+        store,
+        name=name,
+        shape=(chunks * size,),
+        chunks=(size,),
+        dtype="i4",
+        fill_value=-1,
+        compressors=None,
+        filters=None,
+    )
+
+
+def open_array(store: IcechunkStore, name: str, mode: Any = "r") -> zarr.Array[Any]:
+    return zarr.open_array(store, path=name, mode=mode)
+
+
+def value_of(number: int) -> bytes:
+    """A chunk of four times one number."""
+    return np.full(4, number, "<i4").tobytes()
+
+
+def history(repo: Repository) -> list[str]:
+    return [info.id for info in repo.ancestry(branch="main")]
+
+
+# One session
+
+
+def test_one_session_takes_writes_and_reads_of_many_threads_and_one_commit_has_them_all(
+    storage: icechunk.Storage,
+) -> None:
+    """Through zarr and through the store's blocking calls, to common arrays and to new ones."""
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    zarr.create_group(session.store)
+    create_array(session.store, "old", 32)[:] = 7
+    session.commit("before")
+    session = repo.writable_session("main")
+    create_array(session.store, "shared", 32)
+    threads, chunks = 8, 4
+
+    def write(thread: int) -> None:
+        store = session.store
+        own = create_array(store, f"own/{thread}", chunks)
+        for number in range(chunks):
+            chunk = thread * chunks + number
+            part = slice(4 * chunk, 4 * chunk + 4)
+            if thread % 2:
+                open_array(store, "shared", "r+")[part] = chunk
+                store.set_sync(f"old/c/{chunk}", buffer(value_of(chunk)))
+            else:
+                store.set_sync(f"shared/c/{chunk}", buffer(value_of(chunk)))
+                open_array(store, "old", "r+")[part] = chunk
+            own[4 * number : 4 * number + 4] = chunk
+            assert open_array(store, "shared")[part].tolist() == [chunk] * 4
+            assert own[4 * number] == chunk
+        own.attrs["thread"] = thread
+        own.resize((4 * chunks + thread,))
+        zarr.create_group(store, path=f"groups/{thread}", attributes={"thread": thread})
+
+    def read() -> None:
+        found = open_array(session.store, "old")[:]
+        assert set(found[found != 7].tolist()) <= set(range(32))
+        for key in session.store.list():  # type: ignore[call-overload]
+            assert key.endswith("zarr.json") or "/c/" in key
+        assert session.has_uncommitted_changes
+        session.status()
+
+    with meanwhile(read):
+        at_once(*[partial(write, thread) for thread in range(threads)])
+    session.commit("everything")
+
+    store = Repository.open(storage).readonly_session("main").store
+    everything = np.repeat(np.arange(32), 4).tolist()
+    assert open_array(store, "shared")[:].tolist() == everything
+    assert open_array(store, "old")[:].tolist() == everything
+    for thread in range(threads):
+        own = open_array(store, f"own/{thread}")
+        assert own[: 4 * chunks].tolist() == everything[16 * thread : 16 * thread + 16]
+        assert (own[4 * chunks :] == -1).all()
+        assert own.shape == (4 * chunks + thread,)
+        assert own.attrs["thread"] == thread
+        assert zarr.open_group(store, path=f"groups/{thread}", mode="r").attrs["thread"] == thread
+
+
+def test_one_session_is_used_from_two_event_loops_at_once(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    create_array(session.store, "old", 32)[:] = 7
+    session.commit("before")
+    session = repo.writable_session("main")
+    create_array(session.store, "shared", 32)
+
+    async def use(loop: int) -> None:
+        store = session.store
+        shared = await zarr.api.asynchronous.open_array(store=store, path="shared", mode="r+")
+        old = await zarr.api.asynchronous.open_array(store=store, path="old", mode="r+")
+
+        async def one(chunk: int) -> None:
+            part = slice(4 * chunk, 4 * chunk + 4)
+            assert (await old.getitem(part)).tolist() == [7] * 4
+            await shared.setitem(part, np.full(4, chunk, "i4"))
+            await store.set(f"old/c/{chunk}", buffer(value_of(chunk)))
+            found = await store.get(f"shared/c/{chunk}", PROTOTYPE)
+            assert found is not None
+            assert found.to_bytes() == value_of(chunk)
+
+        await asyncio.gather(*[one(chunk) for chunk in range(loop, 32, 2)])
+        keys = [key async for key in store.list_prefix("shared")]
+        assert len(set(keys)) == len(keys) > 16
+
+    at_once(*[partial(on_a_loop, use, loop) for loop in range(2)])
+    asyncio.run(session.commit_async("from a third loop"))
+    store = Repository.open(storage).readonly_session("main").store
+    assert open_array(store, "shared")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
+    assert open_array(store, "old")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
+
+
+def test_blocking_code_runs_while_a_loop_is_running_in_the_same_thread(storage: icechunk.Storage) -> None:
+    """A notebook: a loop is running, the cells block, and tasks started in earlier cells are under way."""
+
+    async def main() -> None:
+        repo = Repository.create(storage, NATIVE)
+        session = repo.writable_session("main")
+        create_array(session.store, "a", 8)[:] = 5
+        first = session.commit("blocking")
+        assert zarr.open_array(session.store, path="a", mode="r")[:].tolist() == [5] * 32
+
+        repo = Repository.open(storage, NATIVE)
+        session = repo.writable_session("main")
+        reading = asyncio.create_task(session.store.get("a/c/3", PROTOTYPE))
+        writing = asyncio.create_task(session.store.set("a/c/4", buffer(value_of(6))))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        # Both tasks may stand in the middle of a request now, and stand still as long as we block.
+        assert zarr.open_array(session.store, path="a", mode="r")[0:16].tolist() == [5] * 16
+        assert zarr.open_group(Repository.open(storage).readonly_session("main").store, mode="r")[
+            "a"
+        ].shape == (32,)
+        found = await reading
+        await writing
+        assert found is not None
+        assert found.to_bytes() == value_of(5)
+        open_array(session.store, "a", "r+")[0:4] = 8
+        second = session.commit("blocking again")
+        assert history(repo)[:2] == [second, first]
+        assert [info.id async for info in repo.async_ancestry(branch="main")] == history(repo)
+        assert open_array(session.store, "a")[0:20].tolist() == [8] * 4 + [5] * 12 + [6] * 4
+
+    asyncio.run(main())
+
+
+def test_a_blocking_read_does_not_wait_for_the_same_read_on_the_loop_it_holds_up(
+    storage: icechunk.Storage,
+) -> None:
+    """Of one cold manifest and snapshot, wherever the read on the loop happens to stand."""
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    create_array(session.store, "a", 8)[:] = 5
+    session.commit("write")
+
+    async def main(steps: int) -> None:
+        repo = await Repository.open_async(storage, NATIVE)
+
+        async def read() -> None:
+            reader = await repo.readonly_session_async("main")
+            found = await reader.store.get("a/c/3", PROTOTYPE)
+            assert found is not None
+
+        reading = asyncio.create_task(read())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert open_array(repo.readonly_session("main").store, "a")[:].tolist() == [5] * 32
+        await reading
+
+    for steps in range(12):
+        at_once(partial(on_a_loop, main, steps))
+
+
+def test_what_was_opened_on_one_loop_or_on_none_is_awaited_on_another(storage: icechunk.Storage) -> None:
+    async def create() -> tuple[Repository, Session]:
+        repo = await Repository.create_async(storage, NATIVE)
+        session = await repo.writable_session_async("main")
+        array = await zarr.api.asynchronous.create_array(
+            session.store, name="a", shape=(8,), chunks=(4,), dtype="i4", compressors=None
+        )
+        await array.setitem(slice(0, 4), np.full(4, 1, "i4"))
+        return repo, session
+
+    async def go_on(session: Session) -> str:
+        await session.store.set("a/c/1", buffer(value_of(2)))
+        found = await session.store.get("a/c/0", PROTOTYPE)
+        assert found is not None
+        return await session.commit_async("on another loop")
+
+    async def read(session: Session) -> list[int]:
+        array = await zarr.api.asynchronous.open_array(store=session.store, path="a", mode="r")
+        values: list[int] = (await array.getitem(slice(None))).tolist()
+        return values
+
+    # The first loop is closed when the second one starts.
+    repo, session = asyncio.run(create())
+    tip = asyncio.run(go_on(session))
+    assert open_array(session.store, "a")[:].tolist() == [1] * 4 + [2] * 4
+    assert repo.lookup_branch("main") == tip
+    opened_blocking = Repository.open(storage).readonly_session("main")
+    assert asyncio.run(read(opened_blocking)) == [1] * 4 + [2] * 4
+    assert (
+        at_once(partial(on_a_loop, read, opened_blocking), partial(on_a_loop, read, session))
+        == [[1] * 4 + [2] * 4] * 2
+    )
+    assert asyncio.run(repo.lookup_branch_async("main")) == tip
+    session = asyncio.run(repo.writable_session_async("main"))
+    open_array(session.store, "a", "r+")[0:4] = 9
+    session.commit("blocking, opened on a loop")
+    assert asyncio.run(read(session)) == [9] * 4 + [2] * 4
+
+
+def test_many_readers_of_cold_caches_all_get_their_answers(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    for name in "abc":
+        create_array(session.store, name, 16)[:] = np.arange(64)
+    session.commit("write")
+
+    async def read_on_a_loop(store: IcechunkStore, name: str) -> None:
+        keys = [f"{name}/c/{chunk}" for chunk in range(16)]
+        found = await asyncio.gather(*[store.get(key, PROTOTYPE) for key in keys])
+        assert (
+            b"".join(value.to_bytes() for value in found if value is not None)
+            == np.arange(64, dtype="<i4").tobytes()
+        )
+
+    def read(store: IcechunkStore, name: str) -> None:
+        assert open_array(store, name)[:].tolist() == list(range(64))
+
+    def read_one(store: IcechunkStore, name: str) -> None:
+        assert store.get_sync(f"{name}/c/7") is not None
+
+    for _ in range(3):
+        store = Repository.open(storage).readonly_session("main").store
+        jobs: list[Callable[[], Any]] = []
+        for name in "abc":
+            jobs += [
+                partial(read, store, name),
+                partial(read_one, store, name),
+                partial(on_a_loop, read_on_a_loop, store, name),
+            ]
+        at_once(*jobs)
+
+
+# Listings and texts
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "left open"])
+@pytest.mark.parametrize("listing", ["list", "list_prefix", "list_dir"])
+def test_breaking_out_of_a_listing_blocks_no_writer(
+    listing: str, closed: bool, storage: icechunk.Storage
+) -> None:
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    create_array(session.store, "a", 16)[:] = 1
+    session.commit("before")
+    session = repo.writable_session("main")
+    store = session.store
+    create_array(store, "b", 16)[:] = 1
+    left: list[Any] = []
+
+    def keys() -> Any:
+        left.append(store.list() if listing == "list" else getattr(store, listing)("a"))
+        return left[-1]
+
+    async def leave_on_a_loop() -> None:
+        found = keys()
+        async for _ in found:
+            break
+        await store.set("a/c/1", buffer(value_of(2)))
+        if closed:
+            await found.aclose()
+        await store.set("a/c/2", buffer(value_of(3)))
+
+    def leave() -> None:
+        for _ in keys():
+            break
+        store.set_sync("a/c/3", buffer(value_of(4)))
+        if closed:
+            asyncio.run(left[-1].aclose())
+
+    at_once(partial(on_a_loop, leave_on_a_loop))
+    at_once(leave)
+    at_once(partial(session.commit, "after"))
+    assert open_array(session.store, "a")[::4].tolist() == [1, 2, 3, 4, *[1] * 12]
+    if closed:
+        for each in left:
+            assert list(each) == []
+
+
+def test_showing_a_store_or_session_waits_for_nobody() -> None:
+    """Zarr formats a store while it opens nodes, and a debugger formats everything at any moment."""
+    repo = Repository.create(icechunk.in_memory_storage())
+    session = repo.writable_session("main")
+    zarr.create_group(session.store)
+    shown: list[str] = []
+
+    def show() -> None:
+        for thing in (session.store, session, repo, repo.storage, session.store.with_read_only(True)):
+            shown.extend([repr(thing), str(thing), format(thing)])
+        assert session.snapshot_id
+        assert (session.branch, session.read_only, session.store.read_only) == ("main", False, False)
+        assert session.store == session.store
+        hash(session.store)
+
+    with session._state._lock, repo._cache._lock:
+        at_once(show, show)
+    assert len(shown) == 30
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_showing_works_at_every_moment_of_writes_and_commits(tmp_path: Path) -> None:
+    repo = Repository.create(icechunk.local_filesystem_storage(tmp_path), NATIVE)
+    current = [repo.writable_session("main")]
+
+    def show() -> None:
+        session = current[0]
+        for thing in (session.store, session, repo):
+            assert repr(thing)
+            assert str(thing)
+
+    with meanwhile(show, show):
+        for number in range(10):
+            session = current[0] = repo.writable_session("main")
+            create_array(session.store, f"a{number}", 4)[:] = number
+            session.commit(f"{number}")
+
+
+# Writes, reads and a commit of one session at the same time
+
+
+@pytest.mark.usefixtures("quick_switches")
+@pytest.mark.parametrize("outcome", ["lands", "conflicts"])
+@pytest.mark.parametrize("threshold", [0, 512], ids=["native", "inline"])
+@pytest.mark.parametrize("place", ["memory", "directory"])
+def test_a_write_during_a_commit_is_part_of_it_or_refused(
+    place: str, threshold: int, outcome: str, tmp_path: Path
+) -> None:
+    """What was acknowledged is exactly what is there: in the commit, or when that failed in the session."""
+    storage = icechunk.in_memory_storage()
+    if place == "directory":
+        storage = icechunk.local_filesystem_storage(tmp_path / "repository")
+    repo = Repository.create(storage, RepositoryConfig(inline_chunk_threshold_bytes=threshold))
+    for number in range(6):
+        session = repo.writable_session("main")
+        create_array(session.store, f"a{number}", 100_000)
+        if outcome == "conflicts":
+            other = repo.writable_session("main")
+            zarr.create_group(other.store, path=f"other{number}")
+            other.commit("first")
+        check_writes_during_a_commit(session, f"a{number}", outcome == "conflicts")
+
+
+def check_writes_during_a_commit(session: Session, name: str, conflicts: bool) -> None:
+    store = session.store
+    acknowledged: list[int] = []
+    before_the_commit: list[int] = []
+    refused: list[int] = []
+    over = threading.Event()
+
+    def write(first: int) -> None:
+        for number in range(first, 100_000, 4):
+            if over.is_set() or session.read_only:
+                return
+            key = f"{name}/c/{number}"
+            try:
+                if first % 2:
+                    store.set_sync(key, buffer(value_of(number)))
+                else:
+                    asyncio.run(store.set(key, buffer(value_of(number))))
+            except icechunk.ReadOnlyError:
+                refused.append(number)
+            else:
+                acknowledged.append(number)
+
+    def wait_for_writes(number: int) -> None:
+        enough = len(acknowledged) + number
+        while len(acknowledged) < enough:
+            time.sleep(0)
+
+    def commit() -> None:
+        wait_for_writes(40)
+        before_the_commit.extend(acknowledged)
+        if conflicts:
+            with pytest.raises(ConflictError):
+                session.commit("in the middle")
+            wait_for_writes(20)
+        else:
+            session.commit("in the middle")
+        over.set()
+
+    at_once(commit, *[partial(write, first) for first in range(4)])
+    assert session.read_only is not conflicts
+    # After a commit the session shows the snapshot; after a conflict it still has everything.
+    listed = set(store.list_prefix(name)) - {f"{name}/zarr.json"}  # type: ignore[call-overload]
+    present = {int(key.rpartition("/")[2]) for key in listed}
+    assert set(before_the_commit) <= present
+    assert present == set(acknowledged)
+    assert not present & set(refused)
+    for number in acknowledged[:: max(len(acknowledged) // 50, 1)]:
+        found = store.get_sync(f"{name}/c/{number}")
+        assert found is not None
+        assert found.to_bytes() == value_of(number)
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_readers_see_the_same_values_before_during_and_after_the_commit() -> None:
+    """A commit moves values from the session's changes to its snapshot; no reader falls in between."""
+    repo = Repository.create(icechunk.in_memory_storage())
+    session = repo.writable_session("main")
+    create_array(session.store, "old", 4)[:] = 0
+    session.commit("before")
+    current: list[tuple[IcechunkStore, int]] = []
+
+    def check() -> None:
+        store, number = current[0]
+        for name in ("old", f"new{number}"):
+            for chunk in range(4):
+                found = store.get_sync(f"{name}/c/{chunk}")
+                assert found is not None, f"{name}/c/{chunk} is missing"
+                assert found.to_bytes() == value_of(number)
+        assert store.get_sync(f"new{number}/c/4") is None
+
+    def check_listing() -> None:
+        store, number = current[0]
+        keys = set(store.list_prefix(f"new{number}"))  # type: ignore[call-overload]
+        assert keys == {f"new{number}/zarr.json", *[f"new{number}/c/{chunk}" for chunk in range(4)]}
+        assert asyncio.run(store.exists(f"new{number}/c/3"))
+
+    def prepare(number: int) -> Session:
+        session = repo.writable_session("main")
+        create_array(session.store, f"new{number}", 5)
+        for chunk in range(4):
+            session.store.set_sync(f"old/c/{chunk}", buffer(value_of(number)))
+            session.store.set_sync(f"new{number}/c/{chunk}", buffer(value_of(number)))
+        return session
+
+    session = prepare(1)
+    current.append((session.store, 1))
+    with meanwhile(check, check, check_listing):
+        for number in range(2, 60):
+            session.commit(f"{number - 1}")
+            session = prepare(number)
+            current[0] = (session.store, number)
+
+
+def test_two_commits_of_one_session_at_once_make_one_snapshot(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage)
+
+    def commit(session: Session) -> str:
+        try:
+            return session.commit("once")
+        except icechunk.SessionStateError as error:
+            return error.kind
+
+    async def commit_on_a_loop(session: Session) -> str:
+        try:
+            return await session.commit_async("once")
+        except icechunk.SessionStateError as error:
+            return error.kind
+
+    for number in range(5):
+        session = repo.writable_session("main")
+        zarr.create_group(session.store, path=f"g{number}")
+        before = history(repo)
+        jobs = [
+            partial(commit, session),
+            partial(commit, session),
+            partial(on_a_loop, commit_on_a_loop, session),
+        ]
+        outcomes = at_once(*jobs)
+        assert outcomes.count("commit-not-allowed") == 2
+        [tip] = set(outcomes) - {"commit-not-allowed"}
+        assert history(repo) == [tip, *before]
+        assert session.snapshot_id == tip
+
+
+# Many writers of one branch
+
+
+def test_of_two_writers_one_wins_and_the_other_is_told_both_parents_and_goes_on(
+    storage: icechunk.Storage,
+) -> None:
+    repo = Repository.create(storage)
+    base = repo.lookup_branch("main")
+    for number in range(5):
+        sessions = [repo.writable_session("main"), Repository.open(storage).writable_session("main")]
+        for side, session in enumerate(sessions):
+            zarr.create_group(session.store, path=f"g{number}-{side}")
+        outcomes = at_once(*[partial(outcome_of, session) for session in sessions])
+        [winner] = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        [conflict] = [outcome for outcome in outcomes if isinstance(outcome, ConflictError)]
+        assert repo.lookup_branch("main") == winner
+        assert (conflict.expected_parent, conflict.actual_parent) == (base, winner)
+        assert conflict.kind == "commit-conflict"
+        loser = sessions[outcomes.index(conflict)]
+        assert loser.has_uncommitted_changes
+        assert not loser.read_only
+        again = repo.writable_session("main")
+        zarr.create_group(again.store, path=f"g{number}-{sessions.index(loser)}")
+        base = again.commit("again")
+    names = set(repo.readonly_session("main").store.list_dir(""))  # type: ignore[call-overload]
+    assert names == {"zarr.json", *[f"g{number}-{side}" for number in range(5) for side in range(2)]}
+    assert len(history(repo)) == 11
+
+
+def outcome_of(session: Session) -> str | ConflictError:
+    try:
+        return session.commit("race")
+    except ConflictError as error:
+        return error
+
+
+def commit_with_patience(repo: Repository, name: str) -> tuple[str, int]:
+    """Add a small array to `main`, as often as it takes; the snapshot, and how often others were first."""
+    conflicts = 0
+    while True:
+        session = repo.writable_session("main")
+        create_array(session.store, name, 2)[:] = 3
+        try:
+            return session.commit(name), conflicts
+        except ConflictError as error:
+            if error.expected_parent != session.snapshot_id or error.actual_parent is None:
+                raise
+            conflicts += 1
+            time.sleep(random.random() * 0.02 * conflicts)
+
+
+def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None:
+    """Every commit that was acknowledged is in the history, once, and so is its data."""
+    repo = Repository.open(storage)
+    infos = list(repo.ancestry(branch="main"))
+    assert {info.message: info.id for info in infos[:-1]} == commits
+    assert len(infos) == len(commits) + 1
+    times = [info.written_at for info in infos]
+    assert times == sorted(times, reverse=True)
+    store = repo.readonly_session("main").store
+    names = set(store.list_dir("")) - {"zarr.json"}  # type: ignore[call-overload]
+    assert names == set(commits)
+    for name in names:
+        assert open_array(store, name)[:].tolist() == [3] * 8
+    assert len(list(repo.ops_log())) == len(commits) + 1
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one repository object", "one each"])
+def test_threads_that_retry_lose_no_commit(shared: bool, storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage)
+    threads, commits = (4, 5) if "S3" not in type(storage).__name__ else (3, 2)
+    landed: dict[str, str] = {}
+
+    def work(thread: int) -> None:
+        own = repo if shared else Repository.open(storage)
+        for number in range(commits):
+            name = f"t{thread}-{number}"
+            landed[name], _ = commit_with_patience(own, name)
+
+    at_once(*[partial(work, thread) for thread in range(threads)])
+    assert len(landed) == threads * commits
+    check_all_landed(storage, landed)
+
+
+def test_tasks_of_one_loop_that_retry_lose_no_commit(storage: icechunk.Storage) -> None:
+    landed: dict[str, str] = {}
+
+    async def work(repo: Repository, name: str) -> None:
+        attempt = 0
+        while name not in landed:
+            session = await repo.writable_session_async("main")
+            array = await zarr.api.asynchronous.create_array(
+                session.store, name=name, shape=(8,), chunks=(4,), dtype="i4", fill_value=-1
+            )
+            await array.setitem(slice(None), np.full(8, 3, "i4"))
+            attempt += 1
+            try:
+                landed[name] = await session.commit_async(name)
+            except ConflictError:
+                await asyncio.sleep(random.random() * 0.02 * attempt)
+
+    async def main() -> None:
+        repo = await Repository.create_async(storage)
+        await asyncio.gather(*[work(repo, f"task{number}") for number in range(8)])
+
+    asyncio.run(main())
+    check_all_landed(storage, landed)
+
+
+def commit_in_a_process(path: str, process: int, commits: int, start: Any, answers: Any) -> None:
+    repo = Repository.open(icechunk.local_filesystem_storage(path))
+    start.wait(PATIENCE)
+    for number in range(commits):
+        name = f"p{process}-{number}"
+        answers.put((name, *commit_with_patience(repo, name)))
+
+
+def test_processes_that_retry_lose_no_commit(tmp_path: Path) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path)
+    Repository.create(storage)
+    context = multiprocessing.get_context("spawn")
+    processes, commits = 3, 6
+    start, answers = context.Barrier(processes), context.Queue()
+    workers = [
+        context.Process(target=commit_in_a_process, args=(str(tmp_path), number, commits, start, answers))
+        for number in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    collected = [answers.get(timeout=PATIENCE) for _ in range(processes * commits)]
+    for worker in workers:
+        worker.join(PATIENCE)
+        assert worker.exitcode == 0
+    answers.close()
+    check_all_landed(storage, {name: snapshot for name, snapshot, _ in collected})
+
+
+def test_branches_and_tags_are_made_while_others_commit(storage: icechunk.Storage) -> None:
+    """Changes of different refs do not conflict: each is applied to the newest repository there is."""
+    repo = Repository.create(storage)
+    initial = repo.lookup_branch("main")
+    landed: dict[str, str] = {}
+
+    def commit() -> None:
+        for number in range(4):
+            landed[f"c{number}"] = commit_with_patience(repo, f"c{number}")[0]
+
+    def branch() -> None:
+        for number in range(4):
+            repo.create_branch(f"b{number}", initial)
+            session = repo.writable_session(f"b{number}")
+            zarr.create_group(session.store)
+            session.commit("on a branch of its own")
+
+    def tag() -> None:
+        for number in range(4):
+            asyncio.run(repo.create_tag_async(f"t{number}", initial))
+
+    at_once(commit, branch, tag)
+    repo = Repository.open(storage)
+    assert repo.list_branches() == {"main", "b0", "b1", "b2", "b3"}
+    assert repo.list_tags() == {"t0", "t1", "t2", "t3"}
+    assert [info.message for info in repo.ancestry(branch="main")][:-1] == ["c3", "c2", "c1", "c0"]
+    for number in range(4):
+        assert [info.parent_id for info in repo.ancestry(branch=f"b{number}")] == [initial, None]
+
+
+# Forks
+
+
+FORK = """
+import os, sys, threading, time, warnings
+warnings.simplefilter("ignore")
+import icechunk, zarr
+from zarr.core.buffer import cpu
+
+path = sys.argv[1]
+storage = icechunk.in_memory_storage() if path == "memory" else icechunk.local_filesystem_storage(path)
+repo = icechunk.Repository.create(storage, icechunk.RepositoryConfig(inline_chunk_threshold_bytes=0))
+session = repo.writable_session("main")
+array = zarr.create_array(session.store, name="a", shape=(32,), chunks=(4,), dtype="i4", compressors=None)
+array[:] = 5
+session.commit("write")
+session = repo.writable_session("main")
+over = threading.Event()
+
+def write():
+    number = 0
+    while not over.is_set():
+        number += 1
+        session.store.set_sync(f"a/c/{number % 4}", cpu.Buffer.from_bytes(b"\\5\\0\\0\\0" * 4))
+
+def read():
+    while not over.is_set():
+        reader = icechunk.Repository.open(storage).readonly_session("main")
+        assert reader.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
+
+def commit():
+    number = 0
+    while not over.is_set():
+        number += 1
+        other = repo.writable_session("main")
+        other.store.set_sync("g/zarr.json", cpu.Buffer.from_bytes(b'{"node_type":"group","n":%d}' % number))
+        other.commit("more")
+
+def use_in_child():
+    # What was opened before the fork, and what is opened after it.
+    assert session.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
+    session.store.set_sync("a/c/6", cpu.Buffer.from_bytes(b"\\6\\0\\0\\0" * 4))
+    assert session.store.get_sync("a/c/6").to_bytes() == b"\\6\\0\\0\\0" * 4
+    assert sum(1 for _ in session.store.list()) == 10
+    repr(session), session.status()
+    for opened in (repo, icechunk.Repository.open(storage)):
+        reader = opened.readonly_session("main").store
+        assert reader.get_sync("a/c/6").to_bytes() == b"\\5\\0\\0\\0" * 4
+
+threads = [threading.Thread(target=each, daemon=True) for each in (write, read, commit)]
+for thread in threads:
+    thread.start()
+for number in range(12):
+    time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        try:
+            use_in_child()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    deadline = time.monotonic() + 20
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            assert status == 0, status
+            break
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            sys.exit("a forked child hangs")
+        time.sleep(0.002)
+over.set()
+for thread in threads:
+    thread.join(20)
+    assert not thread.is_alive(), "a thread of the parent hangs"
+print("fine")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+@pytest.mark.parametrize("place", ["memory", "directory"])
+def test_children_forked_while_threads_read_write_and_commit_can_read_and_write(
+    place: str, tmp_path: Path
+) -> None:
+    path = "memory" if place == "memory" else str(tmp_path / "repository")
+    answer = subprocess.run(
+        [sys.executable, "-c", FORK, path],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert answer.stdout == "fine\n", answer.stderr
+    assert answer.returncode == 0
+
+
+def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    store = session.store
+    create_array(store, "a", 64)
+
+    def write(first: int) -> int:
+        errors = 0
+        for number in range(first, 64, 4):
+            for key in (f"a/c/{number}", "a/c/64", "nowhere/c/0", "nonsense"):
+                try:
+                    store.set_sync(key, buffer(value_of(number)))
+                except IcechunkError:
+                    errors += 1
+        return errors
+
+    assert at_once(*[partial(write, first) for first in range(4)]) == [48] * 4
+    session.commit("all the same")
+    assert open_array(session.store, "a")[::4].tolist() == list(range(64))

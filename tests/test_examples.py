@@ -1,0 +1,82 @@
+"""The examples run as a person would run them, on small sizes, and so does the code in the documentation."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import icechunk
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+METHODS = [
+    name for name in ("spawn", "forkserver", "fork") if name in multiprocessing.get_all_start_methods()
+]
+
+
+def run_program(*arguments: str | Path, cwd: Path | None = None) -> str:
+    """What a Python program prints; it must succeed and warn of nothing."""
+    strict = ["-W", "error::UserWarning", "-W", "error::RuntimeWarning"]
+    command = [sys.executable, *strict, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    return done.stdout
+
+
+def run_example(name: str, *arguments: str | Path) -> str:
+    return run_program(EXAMPLES / name, *arguments)
+
+
+def history(path: Path, branch: str = "main") -> list[str]:
+    """The messages of a branch, newest first."""
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(path)))
+    return [snapshot.message for snapshot in repository.ancestry(branch=branch)]
+
+
+def test_parallel_writes(tmp_path: Path) -> None:
+    path = tmp_path / "temperatures"
+    said = run_example("parallel_writes.py", "--path", path, "--workers", "4", "--steps", "12")
+    assert "wrote 12 chunks with 4 threads" in said
+    assert "identical to the NetCDF file" in said
+    assert re.search(r": 0 of 21756 values\n.*: 21756 of 21756 values", said)
+    assert history(path) == ["Write 12 months", "Lay out the arrays", "Repository initialized"]
+
+
+def test_parallel_writes_into_a_temporary_directory() -> None:
+    assert "identical to the NetCDF file" in run_example("parallel_writes.py", "--steps", "2")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_uncooperative_writes(tmp_path: Path, method: str) -> None:
+    path = tmp_path / "marks"
+    sizes = ["--processes", "2", "--commits", "4"]
+    said = run_example("uncooperative_writes.py", "--path", path, *sizes, "--methods", method)
+    assert "8 of 8 marks are there, 8 commits in the history" in said
+    assert sum(message.startswith(f"Mark {method}") for message in history(path)) == 8
+
+
+@pytest.mark.parametrize("where", ["memory", "directory"])
+def test_async_client(tmp_path: Path, where: str) -> None:
+    place: list[str | Path] = ["--path", tmp_path / "weather"] if where == "directory" else []
+    said = run_example("async_client.py", *place, "--stations", "4", "--reports", "2")
+    assert "8 reports of 4 stations" in said
+    assert "branches: corrected, main" in said
+    assert "changed from reported to corrected: /station-00" in said
+    if where == "directory":
+        assert len(history(tmp_path / "weather")) == 10
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_code_in_documents(tmp_path: Path, document: Path) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert blocks
+    run_program("-c", "\n".join(blocks), cwd=tmp_path)
