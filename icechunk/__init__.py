@@ -42,8 +42,8 @@ from icechunk.config import (
     ManifestSplittingConfig,
     ManifestVirtualChunkLocationCompressionConfig,
     ObjectStoreConfig,
-    RepoUpdateRetryConfig,
     RepositoryConfig,
+    RepoUpdateRetryConfig,
 )
 from icechunk.credentials import (
     AnyCredential,

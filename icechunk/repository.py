@@ -10,7 +10,6 @@ from icechunk._async.repository import AsyncRepository
 from icechunk._io.asset_cache import AssetCache
 from icechunk._sync.repository import SyncRepository
 from icechunk.session import Session
-from icechunk.types import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

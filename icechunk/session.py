@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Session", "SessionMode"]
 
 NOT_PICKLABLE = (
-    "a writable session cannot be pickled: its changes would be recorded in the copy and lost. To read in other "
-    "processes, pass a session from `Repository.readonly_session`; to write from other processes, let each open the "
-    "repository and commit for itself."
+    "a writable session cannot be pickled: its changes would be recorded in the copy and lost. To read in "
+    "other processes, pass a session from `Repository.readonly_session`; to write from other processes, "
+    "let each open the repository and commit for itself."
 )
 
 

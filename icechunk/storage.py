@@ -155,9 +155,9 @@ def _find_memory_objects(name: str, process: int) -> MemoryObjects:
     found = _in_memory.get(name) if process == os.getpid() else None
     if found is None:
         raise StorageError(
-            f"an in-memory storage of process {process} cannot be unpickled here: its objects exist only in that "
-            "process, and only while a storage or repository there holds them. Use `local_filesystem_storage` or "
-            "an object store to share a repository between processes",
+            f"an in-memory storage of process {process} cannot be unpickled here: its objects exist only "
+            "in that process, and only while a storage or repository there holds them. Use "
+            "`local_filesystem_storage` or an object store to share a repository between processes",
             ErrorKind.STORAGE_CONFIG,
         )
     return found
@@ -471,13 +471,14 @@ def s3_storage(
     )
     if get_credentials is not None or scatter_initial_credentials:
         raise _not_possible(
-            "credentials from a function (get_credentials) are not known to this version: pass a store that has "
-            "a `credential_provider` to `obstore_storage`"
+            "credentials from a function (get_credentials) are not known to this version: pass a store "
+            "that has a `credential_provider` to `obstore_storage`"
         )
     if legacy_rooted_keys:
         raise _not_possible(
-            "keys that start with a slash (legacy_rooted_keys=True) cannot be addressed by this implementation: "
-            "open the repository with a release of the official one, and copy it below a prefix"
+            "keys that start with a slash (legacy_rooted_keys=True) cannot be addressed by this "
+            "implementation: open the repository with a release of the official one, and copy it below a "
+            "prefix"
         )
     if checksum_algorithm not in (None, ChecksumAlgorithm.Sha256, ChecksumAlgorithm.Crc64Nvme):
         raise _not_possible(f"the client sends Sha256 or Crc64Nvme checksums, not {checksum_algorithm.name}")

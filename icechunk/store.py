@@ -164,7 +164,8 @@ class IcechunkStore(Store):
     ) -> Buffer | None:
         """The value of a key, or the part asked for; None when there is none."""
         data = await self._session._keys_async.get_async(key, byte_range)
-        return None if data is None else prototype.buffer.from_bytes(data)
+        # zarr names three types here and takes any object with a buffer.
+        return None if data is None else prototype.buffer.from_bytes(data)  # type: ignore[arg-type]
 
     def get_sync(
         self,
@@ -177,7 +178,7 @@ class IcechunkStore(Store):
         data = self._session._keys.get(key, byte_range)
         if data is None:
             return None
-        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)  # type: ignore[arg-type]
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
@@ -224,6 +225,7 @@ class IcechunkStore(Store):
 
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
         """Not supported: chunks are written whole."""
+        del key_start_values
         raise SessionStateError("a part of a value cannot be written", ErrorKind.UNIMPLEMENTED)
 
     async def delete(self, key: str) -> None:
@@ -276,9 +278,9 @@ class IcechunkStore(Store):
         )
 
 
-def _bytes_of(value: Buffer) -> tuple[Any, int]:
+def _bytes_of(value: Buffer) -> tuple[memoryview, int]:
     """The bytes of a zarr buffer without a copy, and how many they are."""
     if not isinstance(value, Buffer):
         raise TypeError(f"the value of a key has to be a zarr Buffer, not {type(value).__name__}")
     array = value.as_numpy_array()
-    return memoryview(array), array.nbytes
+    return array.data, array.nbytes

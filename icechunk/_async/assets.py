@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from icechunk._async.backends import AsyncBackend
     from icechunk._format.chunk_refs import ChunkRefs
+    from icechunk._format.flatbuffers import Data
     from icechunk._format.manifest import Manifest
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
@@ -81,9 +82,10 @@ class AsyncAssets:
             self.cache.snapshots.put(snapshot_id, snapshot, len(snapshot) + 1)
             return snapshot
 
-        return await self.cache.flights.run_async(("snapshot", snapshot_id), fetch_async)
+        fetched: Snapshot = await self.cache.flights.run_async(("snapshot", snapshot_id), fetch_async)
+        return fetched
 
-    async def write_snapshot_async(self, snapshot_id: bytes, payload: bytes, spec_version: int) -> Snapshot:
+    async def write_snapshot_async(self, snapshot_id: bytes, payload: Data, spec_version: int) -> Snapshot:
         """Write an encoded snapshot; returns it as a reader will see it."""
         key = snapshot_key(snapshot_id)
         await self._write_async(key, payload, FileType.SNAPSHOT, spec_version)
@@ -112,7 +114,8 @@ class AsyncAssets:
             self.cache.manifests.put(manifest_id, manifest, manifest.num_refs)
             return manifest
 
-        return await self.cache.flights.run_async(("manifest", manifest_id), fetch_async)
+        fetched: Manifest = await self.cache.flights.run_async(("manifest", manifest_id), fetch_async)
+        return fetched
 
     async def write_manifest_async(
         self, node_id: bytes, references: ChunkRefs, spec_version: int
@@ -181,7 +184,9 @@ class AsyncAssets:
         """
         backend = await self.backend_async()
         spec_version = int(info.spec_version)
-        data = wrap(encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level)
+        data = wrap(
+            encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level
+        )
         settings = self.cache.settings.storage
         try:
             version = await backend.put_conditional_async(
@@ -221,7 +226,7 @@ class AsyncAssets:
             chunks.put((chunk_id, start, end), data, end - start)
         return data
 
-    async def write_chunk_async(self, data: bytes) -> bytes:
+    async def write_chunk_async(self, data: Buffer) -> bytes:
         """Write a new chunk object; returns its id."""
         chunk_id = random_id()
         backend = self._backend or await self.backend_async()
@@ -244,7 +249,7 @@ class AsyncAssets:
             unwrapped = unwrap(data, file_type, key)
         return unwrapped.payload, unwrapped.spec_version
 
-    async def _write_async(self, key: str, payload: bytes, file_type: FileType, spec_version: int) -> None:
+    async def _write_async(self, key: str, payload: Data, file_type: FileType, spec_version: int) -> None:
         level = self.cache.settings.compression_level
         if len(payload) > _LARGE:
             data = await run_in_thread_async(wrap, payload, file_type, spec_version, level)

@@ -169,9 +169,7 @@ async def fetch_manifest_async(assets: AsyncAssets, snapshot: Snapshot, manifest
     return await assets.fetch_manifest_async(manifest_id, files[position].size_bytes if listed else None)
 
 
-def without_changed(
-    references: ChunkRefs, recorded: tuple[ChunkRefs, NDArray[np.uint32]]
-) -> ChunkRefs:
+def without_changed(references: ChunkRefs, recorded: tuple[ChunkRefs, NDArray[np.uint32]]) -> ChunkRefs:
     """The references of the base that a session neither replaced nor removed."""
     changed, removed = recorded
     return ChunkRefs.merge(references, None, np.concatenate([changed.coords, removed]))

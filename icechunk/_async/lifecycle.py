@@ -13,8 +13,12 @@ from icechunk._async import refs_v1
 from icechunk._async.assets import AsyncAssets
 from icechunk._async.repo_info import check_can_write_async, update_repo_info_async
 from icechunk._core import repo_updates
-from icechunk._core.config_document import decode_config_yaml, encode_config_yaml
-from icechunk._core.config_document import decode_config_flexbuffers, encode_config_flexbuffers
+from icechunk._core.config_document import (
+    decode_config_flexbuffers,
+    decode_config_yaml,
+    encode_config_flexbuffers,
+    encode_config_yaml,
+)
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID
 from icechunk._core.locations import authorized_prefixes
 from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
@@ -138,9 +142,7 @@ class AsyncLifecycle(RepositoryState):
             except PreconditionFailed as error:
                 raise _exists_already(storage) from error
         repository = cls()
-        repository._assemble(
-            cache, effective, version, virtual_access=access, config_version=config_version
-        )
+        repository._assemble(cache, effective, version, virtual_access=access, config_version=config_version)
         return repository
 
     @classmethod

@@ -14,15 +14,14 @@ from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_s
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState
 from icechunk._core.session_state import SessionState
-from icechunk._exceptions import ConflictError, ErrorKind, RefNotFoundError, SnapshotNotFoundError
+from icechunk._exceptions import ConflictError, ErrorKind, SnapshotNotFoundError
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from icechunk._core.ops_log import Stamp
-    from icechunk._format.repo_info import RepoInfo
-    from icechunk._format.repo_info import SnapshotEntry
+    from icechunk._format.repo_info import RepoInfo, SnapshotEntry
     from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
 
 
@@ -325,7 +324,10 @@ class AsyncReferences(RepositoryState):
         if self._is_v1:
             return snapshot_info(entry_of(await self._assets_async.fetch_snapshot_async(wanted)))
         info = await fetch_repo_info_async(self._assets_async)
-        return snapshot_info(_require_snapshot(info, wanted))
+        repo_updates.require_snapshot(info, wanted)
+        entry = info.snapshot(wanted)
+        assert entry is not None
+        return snapshot_info(entry)
 
     async def list_manifest_files_async(self, snapshot_id: str) -> list[ManifestFileInfo]:
         """The manifests that a snapshot refers to.
@@ -340,7 +342,7 @@ class AsyncReferences(RepositoryState):
         """
         from_id = parse_id(snapshot_id)
         if not self._is_v1:
-            _require_snapshot(await fetch_repo_info_async(self._assets_async), from_id)
+            repo_updates.require_snapshot(await fetch_repo_info_async(self._assets_async), from_id)
         snapshot = await self._assets_async.fetch_snapshot_async(from_id)
         return [manifest_file_info(file) for file in snapshot.manifest_files]
 
@@ -389,7 +391,7 @@ class AsyncReferences(RepositoryState):
         else:
             target = parse_id(snapshot_id or "")
             if not self._is_v1:
-                _require_snapshot(await fetch_repo_info_async(self._assets_async), target)
+                repo_updates.require_snapshot(await fetch_repo_info_async(self._assets_async), target)
         return await self._open_session_async(target, None, SessionMode.readonly)
 
     async def writable_session_async(self, branch: str) -> Any:
@@ -454,19 +456,10 @@ class AsyncReferences(RepositoryState):
 
 def _resolve(info: RepoInfo, branch: str | None, tag: str | None, snapshot_id: str | None) -> bytes:
     """The snapshot that a branch, a tag or the text of an id stands for."""
-    if branch is None and tag is None:
-        return _require_snapshot(info, parse_id(snapshot_id or "")).id
-    names, name = (info.branches, branch) if branch is not None else (info.tags, tag)
-    target = names.get(name or "")
-    if target is None:
-        raise RefNotFoundError(f"ref not found `{name}`", ErrorKind.REF_NOT_FOUND)
+    if branch is not None:
+        return repo_updates.resolve_branch(info, branch)
+    if tag is not None:
+        return repo_updates.resolve_tag(info, tag)
+    target = parse_id(snapshot_id or "")
+    repo_updates.require_snapshot(info, target)
     return target
-
-
-def _require_snapshot(info: RepoInfo, snapshot_id: bytes) -> SnapshotEntry:
-    entry = info.snapshot(snapshot_id)
-    if entry is None:
-        raise SnapshotNotFoundError(
-            f"snapshot `{id_text(snapshot_id)}` not found in the repository", ErrorKind.SNAPSHOT_NOT_FOUND
-        )
-    return entry

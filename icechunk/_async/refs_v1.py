@@ -94,7 +94,9 @@ async def lookup_branch_async(assets: AsyncAssets, name: str) -> bytes:
     return found[0]
 
 
-async def set_branch_async(assets: AsyncAssets, name: str, snapshot_id: bytes, expected: bytes | None) -> None:
+async def set_branch_async(
+    assets: AsyncAssets, name: str, snapshot_id: bytes, expected: bytes | None
+) -> None:
     """Create a branch (`expected` None), or move it from the `expected` snapshot.
 
     Raises

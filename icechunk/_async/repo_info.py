@@ -70,9 +70,7 @@ async def check_can_write_async(assets: AsyncAssets) -> None:
     """
     backend = await assets.backend_async()
     if not backend.can_write:
-        raise ReadOnlyError(
-            f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE
-        )
+        raise ReadOnlyError(f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE)
 
 
 async def update_repo_info_async(
@@ -91,16 +89,20 @@ async def update_repo_info_async(
     backend = await assets.backend_async()
     settings = assets.cache.settings
     retries = settings.repo_update_retries
-    for attempt in range(max(retries.max_tries, 1)):
+    tries: int = max(retries.effective("max_tries"), 1)
+    for attempt in range(tries):
         if attempt > IMMEDIATE_RETRIES:
-            ceiling = retries.initial_backoff_ms * 2.0 ** min(attempt - IMMEDIATE_RETRIES - 1, 32)
-            wait_ms = min(ceiling, retries.max_backoff_ms) * (0.5 + random_unit() / 2)
+            ceiling = retries.effective("initial_backoff_ms") * 2.0 ** min(
+                attempt - IMMEDIATE_RETRIES - 1, 32
+            )
+            wait_ms = min(ceiling, retries.effective("max_backoff_ms")) * (0.5 + random_unit() / 2)
             await sleep_async(wait_ms / 1000)
         current, version = await fetch_versioned_async(assets)
         now = now_us()
         backup = backup_name(REPO, now, random_id())
         successor = change(
-            current, Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file)
+            current,
+            Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file),
         )
         try:
             await backend.copy_async(REPO, OVERWRITTEN + backup, version)
@@ -109,7 +111,7 @@ async def update_repo_info_async(
             continue
         return successor
     raise ConflictError(
-        message=f"the repo object was changed by others in each of {max(retries.max_tries, 1)} attempts to "
+        message=f"the repo object was changed by others in each of {tries} attempts to "
         "update it: try again, or raise `repo_update_retries` in the repository's configuration",
         kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,
     )

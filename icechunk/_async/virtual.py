@@ -50,6 +50,4 @@ class AsyncVirtualChunks:
                 "chunks in local files are",
                 ErrorKind.VIRTUAL_CHUNK_FETCH,
             )
-        return await read_file_range_async(
-            resolved.key, start, end, reference.etag, reference.last_modified
-        )
+        return await read_file_range_async(resolved.key, start, end, reference.etag, reference.last_modified)

@@ -77,9 +77,7 @@ class ChunkTable:
     def add_columns(self, references: ChunkRefs) -> None:
         """Record many references at once; `references` has each coordinate once."""
         self._settle()
-        self.columns = (
-            references if self.columns is None else ChunkRefs.merge(self.columns, references, None)
-        )
+        self.columns = references if self.columns is None else ChunkRefs.merge(self.columns, references, None)
         if len(self.removed):
             self.removed = self.removed[~_contained(self.removed, references.coords)]
 
@@ -125,12 +123,7 @@ class ChangeSet:
 
     def is_empty(self) -> bool:
         """Whether a commit would contain nothing."""
-        return not (
-            self.new_nodes
-            or self.updated_nodes
-            or self.deleted_nodes
-            or any(self.chunks.values())
-        )
+        return not (self.new_nodes or self.updated_nodes or self.deleted_nodes or any(self.chunks.values()))
 
     def add_node(self, node: Node) -> None:
         """Record a node that the base does not have, or its new document."""

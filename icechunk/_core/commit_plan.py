@@ -81,8 +81,9 @@ def manifest_files_after(
     }
     lost = referenced - known.keys()
     if lost:
+        names = ", ".join(map(id_text, sorted(lost)))
         raise InternalError(
-            f"arrays refer to manifests that the snapshot does not list: {', '.join(map(id_text, sorted(lost)))}",
+            f"arrays refer to manifests that the snapshot does not list: {names}",
             ErrorKind.INCONSISTENT_MANIFESTS,
         )
     return [known[manifest_id] for manifest_id in sorted(referenced)]
@@ -91,8 +92,7 @@ def manifest_files_after(
 def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
     """The log of a change set."""
     new, deleted, updated = (
-        tuple(nodes.values())
-        for nodes in (changes.new_nodes, changes.deleted_nodes, changes.updated_nodes)
+        tuple(nodes.values()) for nodes in (changes.new_nodes, changes.deleted_nodes, changes.updated_nodes)
     )
     return TransactionLog(
         id=snapshot_id,
@@ -107,7 +107,9 @@ def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
     )
 
 
-def commit_properties(defaults: Mapping[str, object], given: Mapping[str, object] | None) -> dict[str, object]:
+def commit_properties(
+    defaults: Mapping[str, object], given: Mapping[str, object] | None
+) -> dict[str, object]:
     """The metadata of a commit: what the repository adds to every commit, overlaid with the call's."""
     return {**defaults, **(given or {})}
 

@@ -103,15 +103,14 @@ def plan_manifests(
         sources = [*straddling, *(manifest for group in by_cell.values() for manifest in group)]
         alone, met = _apart(kept, straddling, edges)
         return Plan(alone, (Rewrite((*sources, *met), written, removed),), edges)
-    rewrites: list[Rewrite] = []
-    for cell in sorted(changed | set(by_cell)):
-        rewrites.append(
-            Rewrite(
-                tuple(by_cell.get(cell, ())),
-                written if changed == {cell} else written.take(written_cells == cell),
-                removed if changed == {cell} else removed[removed_cells == cell],
-            )
+    rewrites = [
+        Rewrite(
+            tuple(by_cell.get(cell, ())),
+            written if changed == {cell} else written.take(written_cells == cell),
+            removed if changed == {cell} else removed[removed_cells == cell],
         )
+        for cell in sorted(changed | set(by_cell))
+    ]
     return Plan(tuple(kept), tuple(rewrites), edges)
 
 

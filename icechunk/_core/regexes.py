@@ -284,7 +284,7 @@ class _Parser:
             else:
                 seen += flag
                 (flags.add if on else flags.discard)(flag)
-        if not on and not seen or not seen and not self._scan.done and self._scan.peek() == ")":
+        if (not on and not seen) or (not seen and not self._scan.done and self._scan.peek() == ")"):
             raise InvalidRegex("flags expected")
         return frozenset(flags)
 

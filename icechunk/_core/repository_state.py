@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
-
-from icechunk._core.ids import parse_id
-from icechunk._exceptions import ErrorKind, InvalidInputError, SnapshotNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,19 +110,6 @@ class RepositoryState:
         """
         return dict(self._commit_metadata)
 
+    @abstractmethod
     def _new_session(self, state: SessionState) -> Any:
         """The public session over a state."""
-        raise TypeError("a repository is made by Repository.create or Repository.open")
-
-
-def parse_snapshot_id(text: str) -> bytes:
-    """The id of a snapshot given by a user."""
-    if not isinstance(text, str):
-        raise InvalidInputError(f"not a snapshot id: {text!r}", ErrorKind.INVALID_SNAPSHOT_ID)
-    return parse_id(text)
-
-
-def snapshot_not_found(text: str) -> SnapshotNotFoundError:
-    return SnapshotNotFoundError(
-        f"snapshot `{text}` not found in the repository", ErrorKind.SNAPSHOT_NOT_FOUND
-    )

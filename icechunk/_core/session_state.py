@@ -193,7 +193,9 @@ class SessionState:
 
     # Chunks
 
-    def chunk_source(self, path: str, coordinates: Coordinates) -> ChunkRef | tuple[bytes, ManifestRef] | None:
+    def chunk_source(
+        self, path: str, coordinates: Coordinates
+    ) -> ChunkRef | tuple[bytes, ManifestRef] | None:
         """Where the reference of a chunk is to be found.
 
         Returns
@@ -371,7 +373,8 @@ def _in_grid(path: str, array: ArrayData, coordinates: Coordinates) -> bool:
             f"the chunk {list(coordinates)} of `{path}` needs {len(shape)} coordinates, one per dimension",
             ErrorKind.INVALID_CHUNK_INDEX,
         )
-    for index, dimension in zip(coordinates, shape, strict=True):
+    # A plain loop: it runs for every chunk, and a generator would cost as much again.
+    for index, dimension in zip(coordinates, shape, strict=True):  # noqa: SIM110
         if index >= dimension.num_chunks:
             return False
     return True

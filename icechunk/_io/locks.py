@@ -112,9 +112,9 @@ else:
                 if error.errno not in _WITHOUT_LOCKS:
                     raise
                 raise StorageError(
-                    f"the file system of `{path}` has no file locks ({error.strerror}), without which concurrent "
-                    "commits could overwrite each other: keep the repository on a file system that has them, or in "
-                    "an object store",
+                    f"the file system of `{path}` has no file locks ({error.strerror}), without which "
+                    "concurrent commits could overwrite each other: keep the repository on a file system "
+                    "that has them, or in an object store",
                     ErrorKind.STORAGE_CONFIG,
                 ) from error
             else:
@@ -138,7 +138,7 @@ else:
 
 def _too_long(path: str) -> StorageError:
     return StorageError(
-        f"the lock `{path}` has been held by somebody else for {PATIENCE:.0f} seconds: is one of the processes "
-        "that use this repository stopped?",
+        f"the lock `{path}` has been held by somebody else for {PATIENCE:.0f} seconds: is one of the "
+        "processes that use this repository stopped?",
         ErrorKind.IO,
     )

@@ -275,8 +275,8 @@ def _use_runtime() -> None:
     global _used_here
     if _lost:
         raise StorageError(
-            "this process was forked from one that had used an object store, and the threads of the client do "
-            "not survive a fork. Start processes with `spawn` or `forkserver`, as in "
+            "this process was forked from one that had used an object store, and the threads of the "
+            "client do not survive a fork. Start processes with `spawn` or `forkserver`, as in "
             "`multiprocessing.get_context('forkserver')`, or fork before the first use",
             ErrorKind.STORAGE_CONFIG,
         )

@@ -36,7 +36,8 @@ def read_file_range(path: str, start: int, end: int, etag: str | None, last_modi
             data = _read_all(file.fileno(), end - start)
     except OSError as error:
         raise StorageError(
-            f"the virtual chunk in {path} cannot be read: {error.strerror or error}", ErrorKind.VIRTUAL_CHUNK_FETCH
+            f"the virtual chunk in {path} cannot be read: {error.strerror or error}",
+            ErrorKind.VIRTUAL_CHUNK_FETCH,
         ) from error
     if len(data) != end - start:
         raise StorageError(

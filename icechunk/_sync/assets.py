@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from icechunk._sync.backends import SyncBackend
     from icechunk._format.chunk_refs import ChunkRefs
+    from icechunk._format.flatbuffers import Data
     from icechunk._format.manifest import Manifest
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
@@ -82,9 +83,10 @@ class SyncAssets:
             self.cache.snapshots.put(snapshot_id, snapshot, len(snapshot) + 1)
             return snapshot
 
-        return self.cache.flights.run(("snapshot", snapshot_id), fetch)
+        fetched: Snapshot = self.cache.flights.run(("snapshot", snapshot_id), fetch)
+        return fetched
 
-    def write_snapshot(self, snapshot_id: bytes, payload: bytes, spec_version: int) -> Snapshot:
+    def write_snapshot(self, snapshot_id: bytes, payload: Data, spec_version: int) -> Snapshot:
         """Write an encoded snapshot; returns it as a reader will see it."""
         key = snapshot_key(snapshot_id)
         self._write(key, payload, FileType.SNAPSHOT, spec_version)
@@ -113,7 +115,8 @@ class SyncAssets:
             self.cache.manifests.put(manifest_id, manifest, manifest.num_refs)
             return manifest
 
-        return self.cache.flights.run(("manifest", manifest_id), fetch)
+        fetched: Manifest = self.cache.flights.run(("manifest", manifest_id), fetch)
+        return fetched
 
     def write_manifest(
         self, node_id: bytes, references: ChunkRefs, spec_version: int
@@ -182,7 +185,9 @@ class SyncAssets:
         """
         backend = self.backend()
         spec_version = int(info.spec_version)
-        data = wrap(encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level)
+        data = wrap(
+            encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level
+        )
         settings = self.cache.settings.storage
         try:
             version = backend.put_conditional(
@@ -222,7 +227,7 @@ class SyncAssets:
             chunks.put((chunk_id, start, end), data, end - start)
         return data
 
-    def write_chunk(self, data: bytes) -> bytes:
+    def write_chunk(self, data: Buffer) -> bytes:
         """Write a new chunk object; returns its id."""
         chunk_id = random_id()
         backend = self._backend or self.backend()
@@ -245,7 +250,7 @@ class SyncAssets:
             unwrapped = unwrap(data, file_type, key)
         return unwrapped.payload, unwrapped.spec_version
 
-    def _write(self, key: str, payload: bytes, file_type: FileType, spec_version: int) -> None:
+    def _write(self, key: str, payload: Data, file_type: FileType, spec_version: int) -> None:
         level = self.cache.settings.compression_level
         if len(payload) > _LARGE:
             data = run_in_thread(wrap, payload, file_type, spec_version, level)

@@ -170,9 +170,7 @@ def fetch_manifest(assets: SyncAssets, snapshot: Snapshot, manifest_id: bytes) -
     return assets.fetch_manifest(manifest_id, files[position].size_bytes if listed else None)
 
 
-def without_changed(
-    references: ChunkRefs, recorded: tuple[ChunkRefs, NDArray[np.uint32]]
-) -> ChunkRefs:
+def without_changed(references: ChunkRefs, recorded: tuple[ChunkRefs, NDArray[np.uint32]]) -> ChunkRefs:
     """The references of the base that a session neither replaced nor removed."""
     changed, removed = recorded
     return ChunkRefs.merge(references, None, np.concatenate([changed.coords, removed]))

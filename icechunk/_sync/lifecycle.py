@@ -14,8 +14,12 @@ from icechunk._sync import refs_v1
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.repo_info import check_can_write, update_repo_info
 from icechunk._core import repo_updates
-from icechunk._core.config_document import decode_config_yaml, encode_config_yaml
-from icechunk._core.config_document import decode_config_flexbuffers, encode_config_flexbuffers
+from icechunk._core.config_document import (
+    decode_config_flexbuffers,
+    decode_config_yaml,
+    encode_config_flexbuffers,
+    encode_config_yaml,
+)
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID
 from icechunk._core.locations import authorized_prefixes
 from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
@@ -139,9 +143,7 @@ class SyncLifecycle(RepositoryState):
             except PreconditionFailed as error:
                 raise _exists_already(storage) from error
         repository = cls()
-        repository._assemble(
-            cache, effective, version, virtual_access=access, config_version=config_version
-        )
+        repository._assemble(cache, effective, version, virtual_access=access, config_version=config_version)
         return repository
 
     @classmethod

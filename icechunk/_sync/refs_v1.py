@@ -95,7 +95,9 @@ def lookup_branch(assets: SyncAssets, name: str) -> bytes:
     return found[0]
 
 
-def set_branch(assets: SyncAssets, name: str, snapshot_id: bytes, expected: bytes | None) -> None:
+def set_branch(
+    assets: SyncAssets, name: str, snapshot_id: bytes, expected: bytes | None
+) -> None:
     """Create a branch (`expected` None), or move it from the `expected` snapshot.
 
     Raises

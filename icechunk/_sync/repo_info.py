@@ -71,9 +71,7 @@ def check_can_write(assets: SyncAssets) -> None:
     """
     backend = assets.backend()
     if not backend.can_write:
-        raise ReadOnlyError(
-            f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE
-        )
+        raise ReadOnlyError(f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE)
 
 
 def update_repo_info(
@@ -92,16 +90,20 @@ def update_repo_info(
     backend = assets.backend()
     settings = assets.cache.settings
     retries = settings.repo_update_retries
-    for attempt in range(max(retries.max_tries, 1)):
+    tries: int = max(retries.effective("max_tries"), 1)
+    for attempt in range(tries):
         if attempt > IMMEDIATE_RETRIES:
-            ceiling = retries.initial_backoff_ms * 2.0 ** min(attempt - IMMEDIATE_RETRIES - 1, 32)
-            wait_ms = min(ceiling, retries.max_backoff_ms) * (0.5 + random_unit() / 2)
+            ceiling = retries.effective("initial_backoff_ms") * 2.0 ** min(
+                attempt - IMMEDIATE_RETRIES - 1, 32
+            )
+            wait_ms = min(ceiling, retries.effective("max_backoff_ms")) * (0.5 + random_unit() / 2)
             sleep(wait_ms / 1000)
         current, version = fetch_versioned(assets)
         now = now_us()
         backup = backup_name(REPO, now, random_id())
         successor = change(
-            current, Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file)
+            current,
+            Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file),
         )
         try:
             backend.copy(REPO, OVERWRITTEN + backup, version)
@@ -110,7 +112,7 @@ def update_repo_info(
             continue
         return successor
     raise ConflictError(
-        message=f"the repo object was changed by others in each of {max(retries.max_tries, 1)} attempts to "
+        message=f"the repo object was changed by others in each of {tries} attempts to "
         "update it: try again, or raise `repo_update_retries` in the repository's configuration",
         kind=ErrorKind.UPDATE_ATTEMPTS_EXHAUSTED,
     )

@@ -51,6 +51,4 @@ class SyncVirtualChunks:
                 "chunks in local files are",
                 ErrorKind.VIRTUAL_CHUNK_FETCH,
             )
-        return read_file_range(
-            resolved.key, start, end, reference.etag, reference.last_modified
-        )
+        return read_file_range(resolved.key, start, end, reference.etag, reference.last_modified)

@@ -87,7 +87,7 @@ async def test_after_a_commit_the_session_is_a_view_of_it_async(storage: icechun
     assert not session.has_uncommitted_changes
     assert (await read_async(session, "a")).tolist() == [0, 1, 2, 3]
     with pytest.raises(ReadOnlyError) as late:
-        await write_async(array, ..., np.zeros(4, "i4"))
+        await write_async(array, ..., np.ones(4, "i4"))
     assert late.value.kind == "read-only-store"
     with pytest.raises(SessionStateError) as again:
         await session.commit_async("again")

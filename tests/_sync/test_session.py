@@ -88,7 +88,7 @@ def test_after_a_commit_the_session_is_a_view_of_it(storage: icechunk.Storage) -
     assert not session.has_uncommitted_changes
     assert (read(session, "a")).tolist() == [0, 1, 2, 3]
     with pytest.raises(ReadOnlyError) as late:
-        write(array, ..., np.zeros(4, "i4"))
+        write(array, ..., np.ones(4, "i4"))
     assert late.value.kind == "read-only-store"
     with pytest.raises(SessionStateError) as again:
         session.commit("again")
