@@ -7,14 +7,9 @@ somebody who waits for him, and who only looks never waits at all.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import random
-import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +22,11 @@ from zarr.core.buffer import cpu, default_buffer_prototype
 
 import icechunk
 from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
+from tests.places import PLACES, places
+from tests.threads import at_once, meanwhile, on_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-PATIENCE = 60.0
-"""Seconds until a test takes a thread that does not end for one that never will."""
+    from collections.abc import Callable, Iterator
 
 PROTOTYPE = default_buffer_prototype()
 NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
@@ -42,14 +36,9 @@ def buffer(data: bytes) -> cpu.Buffer:
     return cpu.Buffer.from_bytes(data)
 
 
-@pytest.fixture(params=["memory", "directory", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    if request.param == "s3":
-        found: icechunk.Storage = request.getfixturevalue("s3_storage")
-        return found
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
+@pytest.fixture(params=PLACES)
+def storage(request: pytest.FixtureRequest) -> icechunk.Storage:
+    return places(request.param, request)()
 
 
 @pytest.fixture
@@ -59,65 +48,6 @@ def quick_switches() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
-
-
-def at_once(*jobs: Callable[[], Any]) -> list[Any]:
-    """Call functions in a thread each, all starting together; their results, or the first error."""
-    start = threading.Barrier(len(jobs))
-    results: list[Any] = [None] * len(jobs)
-    errors: list[BaseException] = []
-
-    def run(number: int, job: Callable[[], Any]) -> None:
-        try:
-            start.wait(PATIENCE)
-            results[number] = job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [
-        threading.Thread(target=run, args=(number, job), daemon=True) for number, job in enumerate(jobs)
-    ]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + PATIENCE
-    for thread in threads:
-        thread.join(max(deadline - time.monotonic(), 0))
-    if errors:
-        raise errors[0]
-    assert not any(thread.is_alive() for thread in threads), "a thread waits for something that never happens"
-    return results
-
-
-def on_a_loop(coroutine: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    """Await a coroutine on a new loop."""
-    return asyncio.run(coroutine(*args))
-
-
-@contextmanager
-def meanwhile(*jobs: Callable[[], Any]) -> Iterator[None]:
-    """Call functions again and again, in a thread each, while the block runs; their errors are raised."""
-    over = threading.Event()
-    errors: list[BaseException] = []
-
-    def run(job: Callable[[], Any]) -> None:
-        try:
-            while not over.is_set():
-                job()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(PATIENCE)
-    if errors:
-        raise errors[0]
-    assert not any(thread.is_alive() for thread in threads), "a thread waits for something that never happens"
 
 
 def create_array(store: IcechunkStore, name: str, chunks: int, size: int = 4) -> zarr.Array[Any]:
@@ -464,13 +394,12 @@ def test_showing_works_at_every_moment_of_writes_and_commits(tmp_path: Path) -> 
 @pytest.mark.parametrize("threshold", [0, 512], ids=["native", "inline"])
 @pytest.mark.parametrize("place", ["memory", "directory"])
 def test_a_write_during_a_commit_is_part_of_it_or_refused(
-    place: str, threshold: int, outcome: str, tmp_path: Path
+    place: str, threshold: int, outcome: str, request: pytest.FixtureRequest
 ) -> None:
     """What was acknowledged is exactly what is there: in the commit, or when that failed in the session."""
-    storage = icechunk.in_memory_storage()
-    if place == "directory":
-        storage = icechunk.local_filesystem_storage(tmp_path / "repository")
-    repo = Repository.create(storage, RepositoryConfig(inline_chunk_threshold_bytes=threshold))
+    repo = Repository.create(
+        places(place, request)(), RepositoryConfig(inline_chunk_threshold_bytes=threshold)
+    )
     for number in range(6):
         session = repo.writable_session("main")
         create_array(session.store, f"a{number}", 100_000)
@@ -603,272 +532,6 @@ def test_two_commits_of_one_session_at_once_make_one_snapshot(storage: icechunk.
         [tip] = set(outcomes) - {"commit-not-allowed"}
         assert history(repo) == [tip, *before]
         assert session.snapshot_id == tip
-
-
-# Many writers of one branch
-
-
-def test_of_two_writers_one_wins_and_the_other_is_told_both_parents_and_goes_on(
-    storage: icechunk.Storage,
-) -> None:
-    repo = Repository.create(storage)
-    base = repo.lookup_branch("main")
-    for number in range(5):
-        sessions = [repo.writable_session("main"), Repository.open(storage).writable_session("main")]
-        for side, session in enumerate(sessions):
-            zarr.create_group(session.store, path=f"g{number}-{side}")
-        outcomes = at_once(*[partial(outcome_of, session) for session in sessions])
-        [winner] = [outcome for outcome in outcomes if isinstance(outcome, str)]
-        [conflict] = [outcome for outcome in outcomes if isinstance(outcome, ConflictError)]
-        assert repo.lookup_branch("main") == winner
-        assert (conflict.expected_parent, conflict.actual_parent) == (base, winner)
-        assert conflict.kind == "commit-conflict"
-        loser = sessions[outcomes.index(conflict)]
-        assert loser.has_uncommitted_changes
-        assert not loser.read_only
-        again = repo.writable_session("main")
-        zarr.create_group(again.store, path=f"g{number}-{sessions.index(loser)}")
-        base = again.commit("again")
-    names = set(repo.readonly_session("main").store.list_dir(""))  # type: ignore[call-overload]
-    assert names == {"zarr.json", *[f"g{number}-{side}" for number in range(5) for side in range(2)]}
-    assert len(history(repo)) == 11
-
-
-def outcome_of(session: Session) -> str | ConflictError:
-    try:
-        return session.commit("race")
-    except ConflictError as error:
-        return error
-
-
-def commit_with_patience(repo: Repository, name: str) -> tuple[str, int]:
-    """Add a small array to `main`, as often as it takes; the snapshot, and how often others were first."""
-    conflicts = 0
-    while True:
-        session = repo.writable_session("main")
-        create_array(session.store, name, 2)[:] = 3
-        try:
-            return session.commit(name), conflicts
-        except ConflictError as error:
-            if error.expected_parent != session.snapshot_id or error.actual_parent is None:
-                raise
-            conflicts += 1
-            time.sleep(random.random() * 0.02 * conflicts)
-
-
-def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None:
-    """Every commit that was acknowledged is in the history, once, and so is its data."""
-    repo = Repository.open(storage)
-    infos = list(repo.ancestry(branch="main"))
-    assert {info.message: info.id for info in infos[:-1]} == commits
-    assert len(infos) == len(commits) + 1
-    times = [info.written_at for info in infos]
-    assert times == sorted(times, reverse=True)
-    store = repo.readonly_session("main").store
-    names = set(store.list_dir("")) - {"zarr.json"}  # type: ignore[call-overload]
-    assert names == set(commits)
-    for name in names:
-        assert open_array(store, name)[:].tolist() == [3] * 8
-    assert len(list(repo.ops_log())) == len(commits) + 1
-
-
-@pytest.mark.parametrize("shared", [True, False], ids=["one repository object", "one each"])
-def test_threads_that_retry_lose_no_commit(shared: bool, storage: icechunk.Storage) -> None:
-    repo = Repository.create(storage)
-    threads, commits = (4, 5) if "S3" not in type(storage).__name__ else (3, 2)
-    landed: dict[str, str] = {}
-
-    def work(thread: int) -> None:
-        own = repo if shared else Repository.open(storage)
-        for number in range(commits):
-            name = f"t{thread}-{number}"
-            landed[name], _ = commit_with_patience(own, name)
-
-    at_once(*[partial(work, thread) for thread in range(threads)])
-    assert len(landed) == threads * commits
-    check_all_landed(storage, landed)
-
-
-def test_tasks_of_one_loop_that_retry_lose_no_commit(storage: icechunk.Storage) -> None:
-    landed: dict[str, str] = {}
-
-    async def work(repo: Repository, name: str) -> None:
-        attempt = 0
-        while name not in landed:
-            session = await repo.writable_session_async("main")
-            array = await zarr.api.asynchronous.create_array(
-                session.store, name=name, shape=(8,), chunks=(4,), dtype="i4", fill_value=-1
-            )
-            await array.setitem(slice(None), np.full(8, 3, "i4"))
-            attempt += 1
-            try:
-                landed[name] = await session.commit_async(name)
-            except ConflictError:
-                await asyncio.sleep(random.random() * 0.02 * attempt)
-
-    async def main() -> None:
-        repo = await Repository.create_async(storage)
-        await asyncio.gather(*[work(repo, f"task{number}") for number in range(8)])
-
-    asyncio.run(main())
-    check_all_landed(storage, landed)
-
-
-def commit_in_a_process(path: str, process: int, commits: int, start: Any, answers: Any) -> None:
-    repo = Repository.open(icechunk.local_filesystem_storage(path))
-    start.wait(PATIENCE)
-    for number in range(commits):
-        name = f"p{process}-{number}"
-        answers.put((name, *commit_with_patience(repo, name)))
-
-
-def test_processes_that_retry_lose_no_commit(tmp_path: Path) -> None:
-    storage = icechunk.local_filesystem_storage(tmp_path)
-    Repository.create(storage)
-    context = multiprocessing.get_context("spawn")
-    processes, commits = 3, 6
-    start, answers = context.Barrier(processes), context.Queue()
-    workers = [
-        context.Process(target=commit_in_a_process, args=(str(tmp_path), number, commits, start, answers))
-        for number in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    collected = [answers.get(timeout=PATIENCE) for _ in range(processes * commits)]
-    for worker in workers:
-        worker.join(PATIENCE)
-        assert worker.exitcode == 0
-    answers.close()
-    check_all_landed(storage, {name: snapshot for name, snapshot, _ in collected})
-
-
-def test_branches_and_tags_are_made_while_others_commit(storage: icechunk.Storage) -> None:
-    """Changes of different refs do not conflict: each is applied to the newest repository there is."""
-    repo = Repository.create(storage)
-    initial = repo.lookup_branch("main")
-    landed: dict[str, str] = {}
-
-    def commit() -> None:
-        for number in range(4):
-            landed[f"c{number}"] = commit_with_patience(repo, f"c{number}")[0]
-
-    def branch() -> None:
-        for number in range(4):
-            repo.create_branch(f"b{number}", initial)
-            session = repo.writable_session(f"b{number}")
-            zarr.create_group(session.store)
-            session.commit("on a branch of its own")
-
-    def tag() -> None:
-        for number in range(4):
-            asyncio.run(repo.create_tag_async(f"t{number}", initial))
-
-    at_once(commit, branch, tag)
-    repo = Repository.open(storage)
-    assert repo.list_branches() == {"main", "b0", "b1", "b2", "b3"}
-    assert repo.list_tags() == {"t0", "t1", "t2", "t3"}
-    assert [info.message for info in repo.ancestry(branch="main")][:-1] == ["c3", "c2", "c1", "c0"]
-    for number in range(4):
-        assert [info.parent_id for info in repo.ancestry(branch=f"b{number}")] == [initial, None]
-
-
-# Forks
-
-
-FORK = """
-import os, sys, threading, time, warnings
-warnings.simplefilter("ignore")
-import icechunk, zarr
-from zarr.core.buffer import cpu
-
-path = sys.argv[1]
-storage = icechunk.in_memory_storage() if path == "memory" else icechunk.local_filesystem_storage(path)
-repo = icechunk.Repository.create(storage, icechunk.RepositoryConfig(inline_chunk_threshold_bytes=0))
-session = repo.writable_session("main")
-array = zarr.create_array(session.store, name="a", shape=(32,), chunks=(4,), dtype="i4", compressors=None)
-array[:] = 5
-session.commit("write")
-session = repo.writable_session("main")
-over = threading.Event()
-
-def write():
-    number = 0
-    while not over.is_set():
-        number += 1
-        session.store.set_sync(f"a/c/{number % 4}", cpu.Buffer.from_bytes(b"\\5\\0\\0\\0" * 4))
-
-def read():
-    while not over.is_set():
-        reader = icechunk.Repository.open(storage).readonly_session("main")
-        assert reader.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
-
-def commit():
-    number = 0
-    while not over.is_set():
-        number += 1
-        other = repo.writable_session("main")
-        other.store.set_sync("g/zarr.json", cpu.Buffer.from_bytes(b'{"node_type":"group","n":%d}' % number))
-        other.commit("more")
-
-def use_in_child():
-    # What was opened before the fork, and what is opened after it.
-    assert session.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
-    session.store.set_sync("a/c/6", cpu.Buffer.from_bytes(b"\\6\\0\\0\\0" * 4))
-    assert session.store.get_sync("a/c/6").to_bytes() == b"\\6\\0\\0\\0" * 4
-    assert sum(1 for _ in session.store.list()) == 10
-    repr(session), session.status()
-    for opened in (repo, icechunk.Repository.open(storage)):
-        reader = opened.readonly_session("main").store
-        assert reader.get_sync("a/c/6").to_bytes() == b"\\5\\0\\0\\0" * 4
-
-threads = [threading.Thread(target=each, daemon=True) for each in (write, read, commit)]
-for thread in threads:
-    thread.start()
-for number in range(12):
-    time.sleep(0.01)
-    child = os.fork()
-    if child == 0:
-        try:
-            use_in_child()
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + 20
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            assert status == 0, status
-            break
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            sys.exit("a forked child hangs")
-        time.sleep(0.002)
-over.set()
-for thread in threads:
-    thread.join(20)
-    assert not thread.is_alive(), "a thread of the parent hangs"
-print("fine")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
-@pytest.mark.parametrize("place", ["memory", "directory"])
-def test_children_forked_while_threads_read_write_and_commit_can_read_and_write(
-    place: str, tmp_path: Path
-) -> None:
-    path = "memory" if place == "memory" else str(tmp_path / "repository")
-    answer = subprocess.run(
-        [sys.executable, "-c", FORK, path],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert answer.stdout == "fine\n", answer.stderr
-    assert answer.returncode == 0
 
 
 def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechunk.Storage) -> None:

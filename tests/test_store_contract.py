@@ -27,10 +27,9 @@ from icechunk import IcechunkStore, Repository, RepositoryConfig, Session
 from icechunk._core.paths import parse_key
 from icechunk._format.chunk_refs import ChunkRef, inline_ref
 from icechunk._sync.assets import SyncAssets
+from tests.places import places
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zarr.abc.store import ByteRequest
 
 GROUP = b'{"zarr_format":3,"node_type":"group","attributes":{"title":"air"}}'
@@ -77,18 +76,12 @@ RANGES: list[ByteRequest | None] = [
 
 
 @pytest.fixture(params=["memory", "directory, spec 1, inline chunks", "directory", "s3"])
-def session(request: pytest.FixtureRequest, tmp_path: Path) -> Session:
-    spec_version, threshold = 2, 0
-    if request.param == "memory":
-        storage = icechunk.in_memory_storage()
-    elif request.param == "s3":
-        storage = request.getfixturevalue("s3_storage")
-    else:
-        storage = icechunk.local_filesystem_storage(tmp_path / "repository")
-        if "spec 1" in request.param:
-            spec_version, threshold = 1, 512
-    config = RepositoryConfig(inline_chunk_threshold_bytes=threshold)
-    return Repository.create(storage, config, spec_version=spec_version).writable_session("main")
+def session(request: pytest.FixtureRequest) -> Session:
+    place, *others = request.param.split(", ")
+    config = RepositoryConfig(inline_chunk_threshold_bytes=512 if "inline chunks" in others else 0)
+    spec_version = 1 if "spec 1" in others else 2
+    repo = Repository.create(places(place, request)(), config, spec_version=spec_version)
+    return repo.writable_session("main")
 
 
 class TestIcechunkStore(StoreTests[IcechunkStore, cpu.Buffer]):

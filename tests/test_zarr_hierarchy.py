@@ -8,7 +8,6 @@ layout of manifests and chunks.
 
 from __future__ import annotations
 
-import itertools
 import pickle
 from typing import TYPE_CHECKING
 
@@ -31,11 +30,9 @@ from icechunk import (
     RepositoryConfig,
     SpecVersion,
 )
+from tests.places import PLACES, places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from hypothesis.strategies import DataObject, SearchStrategy
 
 
@@ -152,29 +149,20 @@ class IcechunkHierarchy(ZarrHierarchyStateMachine):
         assert sorted(self.store.list_dir(path)) == sorted(expected)  # type: ignore[call-overload]
 
 
-PLACES: dict[str, tuple[int, int]] = {"memory": (25, 30), "directory": (10, 25), "s3": (3, 15)}
-"""How many hierarchies are tried, and how many changes are made to each."""
+EFFORT = {"memory": (25, 30), "directory": (10, 25), "s3": (2, 15)}
+"""How many hierarchies are tried in a place, and how many changes are made to each."""
 
 
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 @pytest.mark.parametrize("spec_version", [1, 2])
 @pytest.mark.parametrize("place", PLACES)
 def test_a_hierarchy_is_what_zarrs_memory_store_says(
-    place: str, spec_version: int, tmp_path: Path, request: pytest.FixtureRequest
+    place: str, spec_version: int, request: pytest.FixtureRequest
 ) -> None:
-    numbers = itertools.count()
-
-    def storage() -> icechunk.Storage:
-        if place == "memory":
-            return icechunk.in_memory_storage()
-        if place == "directory":
-            return icechunk.local_filesystem_storage(tmp_path / str(next(numbers)))
-        new: Callable[[], icechunk.Storage] = request.getfixturevalue("new_s3_storage")
-        return new()
-
-    examples, steps = PLACES[place]
+    new_storage = places(place, request)
+    examples, steps = EFFORT[place]
     run_state_machine_as_test(
-        lambda: IcechunkHierarchy(storage(), SpecVersion(spec_version)),
+        lambda: IcechunkHierarchy(new_storage(), SpecVersion(spec_version)),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,

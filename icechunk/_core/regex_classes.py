@@ -58,11 +58,16 @@ class Scanner:
         return text
 
     def number(self) -> int:
+        """A decimal number, with blanks around it."""
+        while self.take(" "):
+            pass
         digits = ""
         while self.peek() and self.peek() in string.digits:
             digits += self.next()
         if not digits or len(digits) > 10:
             raise InvalidRegex("number expected")
+        while self.take(" "):
+            pass
         return int(digits)
 
     def skip_blank(self) -> None:
@@ -82,7 +87,15 @@ def is_word(character: str) -> bool:
     return character == "_" or character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
-def both_cases(class_: Class, flags: frozenset[str]) -> Class:
+def single(character: str, flags: frozenset[str]) -> Class:
+    """The class of one character, with the flag `i` in both cases."""
+    if "i" not in flags:
+        return lambda other: other == character
+    cases = _cases(character)
+    return lambda other: other in cases
+
+
+def _both_cases(class_: Class, flags: frozenset[str]) -> Class:
     """With the flag `i`, the class with the other case of its members."""
     if "i" not in flags:
         return class_
@@ -120,87 +133,97 @@ _UNICODE: dict[str, Class] = {
 
 _CONTROLS = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v"}
 
+_PERL_NAMES = {"d": "digit", "s": "space", "w": "word"}
+_CODE_WIDTHS = {"x": 2, "u": 4, "U": 8}
+
 _CATEGORIES = {
-    "letter": "L", "cased_letter": "LC", "uppercase_letter": "Lu", "lowercase_letter": "Ll",
-    "titlecase_letter": "Lt", "modifier_letter": "Lm", "other_letter": "Lo", "mark": "M",
-    "nonspacing_mark": "Mn", "spacing_mark": "Mc", "enclosing_mark": "Me", "number": "N",
-    "decimal_number": "Nd", "letter_number": "Nl", "other_number": "No", "punctuation": "P",
-    "connector_punctuation": "Pc", "dash_punctuation": "Pd", "open_punctuation": "Ps",
-    "close_punctuation": "Pe", "initial_punctuation": "Pi", "final_punctuation": "Pf",
-    "other_punctuation": "Po", "symbol": "S", "math_symbol": "Sm", "currency_symbol": "Sc",
-    "modifier_symbol": "Sk", "other_symbol": "So", "separator": "Z", "space_separator": "Zs",
-    "line_separator": "Zl", "paragraph_separator": "Zp", "other": "C", "control": "Cc",
-    "format": "Cf", "unassigned": "Cn", "private_use": "Co",
+    "letter": "L", "uppercaseletter": "Lu", "lowercaseletter": "Ll", "titlecaseletter": "Lt",
+    "modifierletter": "Lm", "otherletter": "Lo", "mark": "M", "nonspacingmark": "Mn",
+    "spacingmark": "Mc", "enclosingmark": "Me", "number": "N", "decimalnumber": "Nd",
+    "letternumber": "Nl", "othernumber": "No", "punctuation": "P", "connectorpunctuation": "Pc",
+    "dashpunctuation": "Pd", "openpunctuation": "Ps", "closepunctuation": "Pe",
+    "initialpunctuation": "Pi", "finalpunctuation": "Pf", "otherpunctuation": "Po",
+    "symbol": "S", "mathsymbol": "Sm", "currencysymbol": "Sc", "modifiersymbol": "Sk",
+    "othersymbol": "So", "separator": "Z", "spaceseparator": "Zs", "lineseparator": "Zl",
+    "paragraphseparator": "Zp", "other": "C", "control": "Cc", "format": "Cf",
+    "unassigned": "Cn", "privateuse": "Co",
 }  # fmt: skip
-_CATEGORY_CODES = {code.lower(): code for code in _CATEGORIES.values()}
+_CATEGORIES |= {code.lower(): code for code in _CATEGORIES.values()}
+
+_PROPERTIES: dict[str, Class] = {
+    "any": lambda _: True,
+    "ascii": str.isascii,
+    "alphabetic": str.isalpha,
+    "lowercase": str.islower,
+    "uppercase": str.isupper,
+    "whitespace": _UNICODE["s"],
+    "lc": lambda c: unicodedata.category(c) in ("Lu", "Ll", "Lt"),
+    "casedletter": lambda c: unicodedata.category(c) in ("Lu", "Ll", "Lt"),
+}
+
+
+_ASSERTIONS = {
+    "A": "start", "z": "end", "b": "boundary", "B": "no boundary", "<": "word start", ">": "word end",
+}  # fmt: skip
+_BOUNDARIES = {
+    "start": "word start", "end": "word end", "start-half": "half start", "end-half": "half end",
+}  # fmt: skip
 
 
 def read_escape(scan: Scanner) -> Class | str:
     """What follows a backslash outside of a class: a class, or the name of an assertion."""
-    plain = "u" in scan.flags
-    assertions = {
-        "A": "start",
-        "z": "end",
-        "b": "boundary",
-        "B": "no boundary",
-        "<": "word start",
-        ">": "word end",
-    }
-    if scan.peek() and scan.peek() in assertions:
-        assertion = assertions[scan.next()]
-        if assertion == "boundary" and scan.peek() == "{" and scan.peek(1).isalpha():
-            scan.next()
-            kinds = {
-                "start": "word start", "end": "word end", "start-half": "half start", "end-half": "half end",
-            }  # fmt: skip
-            kind = scan.until("}")
-            if kind not in kinds:
-                raise InvalidRegex("unknown kind of word boundary")
-            assertion = kinds[kind]
-        return assertion if plain or assertion in ("start", "end") else f"ascii {assertion}"
-    return _read_member(scan)[0]
+    if scan.peek() not in _ASSERTIONS:
+        return _read_member(scan)[0]
+    assertion = _ASSERTIONS[scan.next()]
+    if assertion == "boundary" and scan.peek() == "{" and scan.peek(1).isalpha():
+        scan.next()
+        kind = scan.until("}")
+        if kind not in _BOUNDARIES:
+            raise InvalidRegex("unknown kind of word boundary")
+        assertion = _BOUNDARIES[kind]
+    return assertion if "u" in scan.flags or assertion in ("start", "end") else f"ascii {assertion}"
 
 
 def _read_member(scan: Scanner) -> tuple[Class, str | None]:
     """What follows a backslash: a class, and the character if it is a single one."""
     letter = scan.next()
-    if letter.lower() in _UNICODE:
-        names = {"d": "digit", "s": "space", "w": "word"}
-        kind = letter.lower()
-        class_ = _UNICODE[kind] if "u" in scan.flags else _ASCII[names[kind]]
+    kind = letter.lower()
+    if kind in _UNICODE:
+        class_ = _UNICODE[kind] if "u" in scan.flags else _ASCII[_PERL_NAMES[kind]]
         return (class_ if letter == kind else _complement(class_)), None
-    if letter in "pP":
-        class_, negated = _read_category(scan)
+    if kind == "p":
+        class_, negated = _read_property(scan)
+        class_ = _both_cases(class_, scan.flags)
         return (_complement(class_) if negated != (letter == "P") else class_), None
     if letter in _CONTROLS:
-        return _single(_CONTROLS[letter])
-    if letter in "xuU":
-        return _single(_read_code(scan, {"x": 2, "u": 4, "U": 8}[letter]))
-    if letter.isascii() and not letter.isalnum() and letter not in "<>":
-        return _single(letter)
-    raise InvalidRegex("unknown escape")
-
-
-def _read_category(scan: Scanner) -> tuple[Class, bool]:
-    if not scan.take("{"):
-        name, negated = scan.next(), False
+        character = _CONTROLS[letter]
+    elif letter in _CODE_WIDTHS:
+        character = _read_code(scan, _CODE_WIDTHS[letter])
+    elif letter.isascii() and not letter.isalnum() and letter not in "<>":
+        character = letter
     else:
-        name = scan.until("}")
-        negated = name.startswith("^") or "!=" in name
-        for prefix in ("^", "gc", "general_category", "generalcategory"):
-            name = name.lower().removeprefix(prefix) if prefix == "^" or "=" in name or ":" in name else name
-        name = name.lstrip("!=:")
-    folded = name.strip().lower().replace(" ", "_").replace("-", "_")
-    if folded == "any":
-        return (lambda _: True), negated
-    if folded == "ascii":
-        return str.isascii, negated
-    if folded in ("lc", "l&", "cased_letter"):
-        return (lambda c: unicodedata.category(c) in ("Lu", "Ll", "Lt")), negated
-    code = _CATEGORIES.get(folded) or _CATEGORY_CODES.get(folded)
-    if code is None:
+        raise InvalidRegex("unknown escape")
+    return single(character, scan.flags), character
+
+
+def _read_property(scan: Scanner) -> tuple[Class, bool]:
+    """The class of a property such as ``{Lu}`` or ``{gc!=Lu}``, and whether it is negated."""
+    name = scan.until("}") if scan.take("{") else scan.next()
+    negated = "!=" in name
+    group, separator, value = name.replace("!=", "=").replace(":", "=").partition("=")
+    if separator and _folded(group) not in ("gc", "generalcategory"):
         raise InvalidRegex("only general categories are supported")
-    return (lambda c: unicodedata.category(c).startswith(code)), negated
+    folded = _folded(value if separator else group)
+    if folded in _PROPERTIES and not separator:
+        return _PROPERTIES[folded], negated
+    code = _CATEGORIES.get(folded)
+    if code is None:
+        raise InvalidRegex("unknown property")
+    return (lambda character: unicodedata.category(character).startswith(code)), negated
+
+
+def _folded(name: str) -> str:
+    return "".join([character for character in name.lower() if character not in " -_"])
 
 
 def _read_code(scan: Scanner, width: int) -> str:
@@ -228,11 +251,13 @@ def read_class(scan: Scanner, depth: int = 0) -> Class:
 def _read_union(scan: Scanner, depth: int, *, first: bool) -> Class:
     """Members up to a set operator or the closing bracket, which are left."""
     members: list[Class] = []
+    while first and scan.take("-"):
+        members.append(single("-", scan.flags))
+    if first and not members and scan.take("]"):
+        members.append(single("]", scan.flags))
     while True:
         scan.skip_blank()
-        if scan.peek() == "]" and not (first and not members):
-            break
-        if scan.peek() and scan.peek() in "&-~" and scan.peek() == scan.peek(1) and (members or not first):
+        if scan.peek() == "]" or (scan.peek() in ("&", "-", "~") and scan.peek() == scan.peek(1)):
             break
         if scan.take("["):
             members.append(_read_named(scan) or read_class(scan, depth + 1))
@@ -245,9 +270,9 @@ def _read_named(scan: Scanner) -> Class | None:
     """An ASCII class such as ``[:alpha:]``, or None if it is something else."""
     for name, class_ in _ASCII.items():
         if scan.take(f":{name}:]"):
-            return class_
+            return _both_cases(class_, scan.flags)
         if scan.take(f":^{name}:]"):
-            return _complement(class_)
+            return _complement(_both_cases(class_, scan.flags))
     return None
 
 
@@ -262,11 +287,14 @@ def _read_range(scan: Scanner) -> Class:
     _, high = _read_item(scan)
     if low is None or high is None or low > high:
         raise InvalidRegex("bad range")
-    return lambda character: low <= character <= high
+    return _both_cases(lambda character: low <= character <= high, scan.flags)
 
 
 def _read_item(scan: Scanner) -> tuple[Class, str | None]:
-    return _read_member(scan) if scan.take("\\") else _single(scan.next())
+    if scan.take("\\"):
+        return _read_member(scan)
+    character = scan.next()
+    return single(character, scan.flags), character
 
 
 def _combine(operator: str, left: Class, right: Class) -> Class:
@@ -275,10 +303,6 @@ def _combine(operator: str, left: Class, right: Class) -> Class:
     if operator == "--":
         return lambda character: left(character) and not right(character)
     return lambda character: left(character) != right(character)
-
-
-def _single(character: str) -> tuple[Class, str]:
-    return (lambda other: other == character), character
 
 
 def _complement(class_: Class) -> Class:

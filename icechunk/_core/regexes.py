@@ -24,10 +24,10 @@ from icechunk._core.regex_classes import (
     Class,
     InvalidRegex,
     Scanner,
-    both_cases,
     is_word,
     read_class,
     read_escape,
+    single,
 )
 
 MAX_STATES = 10_000
@@ -36,7 +36,8 @@ MAX_STATES = 10_000
 MAX_DEPTH = 60
 """How deep groups may be nested."""
 
-_MAX_KEPT = 10_000
+_MAX_KEPT = 2_000
+_REPEATS = ("*", "+", "?", "{")
 
 Build = Callable[["_Graph", int], int]
 """Adds the states of an expression that goes on at a given state; returns where it starts."""
@@ -53,12 +54,18 @@ class _State(NamedTuple):
 class _Graph:
     def __init__(self) -> None:
         self.states: list[_State] = [_State(None, "", ())]  # 0 is the end: found
+        self._work = 0
 
     def add(self, state: _State) -> int:
-        if len(self.states) >= MAX_STATES:
-            raise InvalidRegex("too large")
+        self.work()
         self.states.append(state)
         return len(self.states) - 1
+
+    def work(self) -> None:
+        """Count a step of building: repeating what adds no states is work too."""
+        self._work += 1
+        if self._work >= MAX_STATES:
+            raise InvalidRegex("too large")
 
 
 def found(regex: str, text: str) -> bool:
@@ -79,44 +86,51 @@ def _compile(regex: str) -> _Automaton | None:
         build = _Parser(regex).parse()
         graph = _Graph()
         return _Automaton(graph, build(graph, 0))
-    except InvalidRegex:
+    except (InvalidRegex, RecursionError):
         return None
 
 
-class _Automaton:
-    """A graph, walked with sets of states.
+class _Position(dict[str, "_Position | None"]):
+    """The states reached and the sort of the last character; maps the next one to where it leads.
 
-    A position is the states reached before looking at the next character, and the last
-    character as far as assertions ask for it. One step decides assertions, sees whether the
-    end is reached, and consumes the next character.
+    None stands for: the expression is found. The empty string is the end of the text.
     """
+
+    __slots__ = ("automaton", "before", "reached")
+
+    def __init__(self, automaton: _Automaton, reached: frozenset[int], before: str) -> None:
+        super().__init__()
+        self.automaton = automaton
+        self.reached = reached
+        self.before = before
+
+    def __missing__(self, character: str) -> _Position | None:
+        following = self.automaton.step(self, character)
+        self[character] = following
+        return following
+
+
+class _Automaton:
+    """A graph, walked from position to position."""
 
     def __init__(self, graph: _Graph, start: int) -> None:
         self._states = graph.states
         self._start = start
-        self._steps: dict[tuple[frozenset[int], str, str], tuple[frozenset[int], str] | None] = {}
+        self._known: dict[tuple[frozenset[int], str], _Position] = {}
 
     def found(self, text: str) -> bool:
-        reached, before = frozenset({self._start}), "start"
-        steps = self._steps
-        for character in (*text, ""):
-            key = (reached, before, character)
-            if key not in steps:
-                if len(steps) > _MAX_KEPT:
-                    steps.clear()
-                steps[key] = self._step(reached, before, character)
-            step = steps[key]
-            if step is None:
+        position = self._position(frozenset({self._start}), "start")
+        for character in text:
+            following = position[character]
+            if following is None:
                 return True
-            reached, before = step
-        return False
+            position = following
+        return position[""] is None
 
-    def _step(
-        self, reached: frozenset[int], before: str, character: str
-    ) -> tuple[frozenset[int], str] | None:
-        """One step; None if the expression is found. No character is the end of the text."""
+    def step(self, position: _Position, character: str) -> _Position | None:
+        """Decide assertions, see whether the end is reached, consume the next character."""
         after = _sort(character)
-        passed, waiting = set(reached), list(reached)
+        passed, waiting = set(position.reached), list(position.reached)
         following = {self._start}
         while waiting:
             number = waiting.pop()
@@ -126,11 +140,22 @@ class _Automaton:
             if state.takes is not None:
                 if character and state.takes(character):
                     following.update(state.to)
-            elif not state.holds or _holds(state.holds, before, after):
+            elif not state.holds or _holds(state.holds, position.before, after):
                 fresh = [target for target in state.to if target not in passed]
                 passed.update(fresh)
                 waiting += fresh
-        return frozenset(following), after
+        return self._position(frozenset(following), after)
+
+    def _position(self, reached: frozenset[int], before: str) -> _Position:
+        key = (reached, before)
+        position = self._known.get(key)
+        if position is None:
+            if len(self._known) >= _MAX_KEPT:
+                self._known.clear()
+            position = self._known[key] = _Position(self, reached, before)
+        elif len(position) > _MAX_KEPT:
+            position.clear()
+        return position
 
 
 def _sort(character: str) -> str:
@@ -186,20 +211,21 @@ class _Parser:
 
     def _sequence(self) -> Build:
         parts: list[Build] = []
+        repeatable = False
         while True:
             self._scan.skip_blank()
-            if self._scan.done or self._scan.peek() in "|)":
+            following = self._scan.peek()
+            if following in ("", "|", ")"):
                 return _in_turn(parts)
-            if self._scan.peek() in "*+?{":
-                if not parts:
+            if following in _REPEATS:
+                if not repeatable:
                     raise InvalidRegex("nothing to repeat")
                 parts[-1] = self._repeated(parts[-1])
             else:
                 part = self._atom()
+                repeatable = part is not None
                 if part is not None:
                     parts.append(part)
-                elif not self._scan.done and self._scan.peek() in "*+?{":
-                    raise InvalidRegex("nothing to repeat")
 
     def _repeated(self, part: Build) -> Build:
         operator = self._scan.next()
@@ -210,21 +236,21 @@ class _Parser:
 
     def _counts(self) -> tuple[int, int | None]:
         least = self._scan.number()
-        if not self._scan.take(","):
-            most: int | None = least
-        else:
+        most: int | None = least
+        if self._scan.take(","):
             most = None if self._scan.peek() == "}" else self._scan.number()
-        if least is None or not self._scan.take("}") or (most is not None and most < least):
+        if not self._scan.take("}") or (most is not None and most < least):
             raise InvalidRegex("bad count")
         return least, most
 
     def _atom(self) -> Build | None:
+        """One thing that can be repeated; None for flags."""
         flags = self._scan.flags
         character = self._scan.next()
         if character == "(":
             return self._group()
         if character == "[":
-            return _take(both_cases(read_class(self._scan), flags))
+            return _take(read_class(self._scan))
         if character == ".":
             return _take((lambda _: True) if "s" in flags else (lambda character: character != "\n"))
         if character == "^":
@@ -233,8 +259,8 @@ class _Parser:
             return _assert("line end" if "m" in flags else "end")
         if character == "\\":
             escape = read_escape(self._scan)
-            return _assert(escape) if isinstance(escape, str) else _take(both_cases(escape, flags))
-        return _take(both_cases(lambda other: other == character, flags))
+            return _assert(escape) if isinstance(escape, str) else _take(escape)
+        return _take(single(character, flags))
 
     def _group(self) -> Build | None:
         outer = self._scan.flags
@@ -261,30 +287,27 @@ class _Parser:
 
     def _name(self) -> None:
         name = self._scan.until(">")
-        if (
-            not name
-            or name[0].isdigit()
-            or not all(is_word(character) or character in ".[]" for character in name)
-        ):
+        allowed = all(is_word(character) or character in ".[]" for character in name)
+        if not name or name[0].isdigit() or not allowed:
             raise InvalidRegex("bad group name")
         if name in self._scan.names:
             raise InvalidRegex("group name used twice")
         self._scan.names.add(name)
 
     def _flags(self) -> frozenset[str]:
-        flags, on, seen = set(self._scan.flags), True, ""
-        while not self._scan.done and self._scan.peek() not in ":)":
+        flags, seen, negated = set(self._scan.flags), "", False
+        while self._scan.peek() not in (":", ")"):
             flag = self._scan.next()
-            if flag == "-":
-                if not on:
-                    raise InvalidRegex("flags negated twice")
-                on = False
-            elif flag not in "imsUuxR" or flag in seen:
-                raise InvalidRegex("unknown flag")
-            else:
+            if flag == "-" and not negated:
+                negated = True
+                dangling = True
+            elif flag in "imsUuxR" and flag not in seen:
                 seen += flag
-                (flags.add if on else flags.discard)(flag)
-        if (not on and not seen) or (not seen and not self._scan.done and self._scan.peek() == ")"):
+                dangling = False
+                (flags.discard if negated else flags.add)(flag)
+            else:
+                raise InvalidRegex("unknown flag")
+        if (negated and dangling) or (not seen and self._scan.peek() == ")"):
             raise InvalidRegex("flags expected")
         return frozenset(flags)
 
@@ -317,14 +340,11 @@ def _repeat(part: Build, least: int, most: int | None) -> Build:
             graph.states[loop] = _State(None, "", (part(graph, loop), to))
             start = loop
         else:
-            if most > MAX_STATES:
-                raise InvalidRegex("too large")
             start = to
             for _ in range(most - least):
                 start = graph.add(_State(None, "", (part(graph, start), to)))
-        if least > MAX_STATES:
-            raise InvalidRegex("too large")
         for _ in range(least):
+            graph.work()
             start = part(graph, start)
         return start
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from icechunk._sync.backends import SyncBackend
+    from icechunk._core.settings import Settings
     from icechunk._format.chunk_refs import ChunkRefs
     from icechunk._format.flatbuffers import Data
     from icechunk._format.manifest import Manifest
@@ -123,12 +124,13 @@ class SyncAssets:
     ) -> tuple[ManifestRef, ManifestFile]:
         """Write the references of one array as a new manifest."""
         manifest_id = random_id()
-        pack = _pack_manifest
-        level = self.cache.settings.compression_level
+        settings = self.cache.settings
         if len(references) > _MANY_REFERENCES:
-            data = run_in_thread(pack, manifest_id, node_id, references, spec_version, level)
+            data = run_in_thread(
+                _pack_manifest, manifest_id, node_id, references, spec_version, settings
+            )
         else:
-            data = pack(manifest_id, node_id, references, spec_version, level)
+            data = _pack_manifest(manifest_id, node_id, references, spec_version, settings)
         self._put(manifest_key(manifest_id), data, FileType.MANIFEST, spec_version)
         return (
             ManifestRef(object_id=manifest_id, extents=references.bounds()),
@@ -291,7 +293,15 @@ def log_weight(log: TransactionLog) -> int:
 
 
 def _pack_manifest(
-    manifest_id: bytes, node_id: bytes, references: ChunkRefs, spec_version: int, level: int
+    manifest_id: bytes, node_id: bytes, references: ChunkRefs, spec_version: int, settings: Settings
 ) -> bytes:
+    if spec_version > 1:
+        locations = settings.location_compression
+        references = references.with_compressed_locations(
+            locations.min_num_chunks,
+            locations.dictionary_max_training_samples,
+            locations.dictionary_max_size_bytes,
+            locations.compression_level,
+        )
     payload = encode_manifest(manifest_id, [(node_id, references)], spec_version)
-    return wrap(payload, FileType.MANIFEST, spec_version, level)
+    return wrap(payload, FileType.MANIFEST, spec_version, settings.compression_level)

@@ -100,6 +100,12 @@ _MEMBERS = {
     "RepoUpdateRetryConfig": ("default",),
     "VirtualChunkContainer": ("name", "url_prefix", "store"),
 }
+_MISSPELT = {
+    "ManifestSplitDimCondition.axis(": "ManifestSplitDimCondition.Axis(",
+    "ManifestSplitDimCondition.dimension_name(": "ManifestSplitDimCondition.DimensionName(",
+    "ManifestSplitDimCondition.any()": "ManifestSplitDimCondition.Any()",
+}
+"""Constructors that the official implementation shows under names which it does not have."""
 _UPDATE_MEMBERS = (
     "name",
     "branch",
@@ -168,7 +174,10 @@ def plain(value: Any) -> Any:
     members = _MEMBERS.get(type(value).__name__)
     if members is not None:
         return {name: plain(getattr(value, name)) for name in members if hasattr(value, name)}
-    return repr(value).replace("CompressionAlgorithm.", "").removeprefix("icechunk.config.")
+    shown = repr(value).replace("CompressionAlgorithm.", "").removeprefix("icechunk.config.")
+    for wrong, right in _MISSPELT.items():
+        shown = shown.replace(wrong, right)
+    return shown
 
 
 def error_of(error: BaseException) -> list[str]:

@@ -254,7 +254,7 @@ def _first_nodes(root: Any) -> None:
     sharded[3:30, 5:25] = np.arange(27 * 20).reshape(27, 20)
     partly = root.create_array("partly", shape=(10,), chunks=(2,), dtype="i8", fill_value=-5)
     partly[2:4], partly[6:8] = (21, 22), (61, 62)
-    root.create_array("flags", shape=(5,), chunks=(2,), dtype="bool")[:] = [True, False, True, True, False]
+    root.create_array("flags", shape=(5,), chunks=(2,), dtype="bool")[:] = [True, False, True, True, True]
     root.create_array("waves", shape=(3,), chunks=(2,), dtype="c8", attributes={"unit": "m"})[:] = [
         1j,
         2,
@@ -268,7 +268,7 @@ def _first_nodes(root: Any) -> None:
     growing[:] = np.arange(1, 7)
     names = root.create_group("names")
     for number, name in enumerate(("c", "abc", "with space", "ünïcode 氷", "a-b", "a.b", "a")):
-        names.create_array(name, shape=(2,), chunks=(1,), dtype="u1")[:] = [number, 100 + number]
+        names.create_array(name, shape=(2,), chunks=(1,), dtype="u1")[:] = [1 + number, 100 + number]
     names.create_group("b").create_array("x", shape=(1,), dtype="u1")[:] = 9
     names.create_group("b-c")
 

@@ -166,7 +166,7 @@ def test_both_write_at_once(ours: Any, official: Any, tmp_path: Path, spec_versi
         for number in range(10):
             session = repository.writable_session(ic.__name__)
             root: Any = zarr.open_group(session.store)
-            root["native"][number % turns.ROUNDS] = number
+            root["native"][number % turns.ROUNDS] = number + 1
             with lock:
                 session.commit(f"{number}")
 
