@@ -64,8 +64,7 @@ async def longest_pause(stop: asyncio.Event) -> float:
     return longest
 
 
-async def mean_temperature(repository: icechunk.Repository, name: str, **version: str) -> float:
-    session = await repository.readonly_session_async(**version)
+async def mean_temperature(session: icechunk.Session, name: str) -> float:
     array = await zarr_async.open_array(store=session.store, path=name, mode="r")
     return float(np.mean(np.asarray(await array.getitem(slice(None)))))
 
@@ -99,8 +98,10 @@ async def run(storage: icechunk.Storage, stations: int, reports: int) -> None:
     difference = await repository.diff_async(from_tag="reported", to_snapshot_id=corrected)
     print(f"branches: {', '.join(sorted(await repository.list_branches_async()))}")
     print(f"changed from reported to corrected: {', '.join(sorted(difference.updated_chunks))}")
-    for label, version in (("reported", {"tag": "reported"}), ("corrected", {"branch": "corrected"})):
-        print(f"mean of {names[0]} as {label}: {await mean_temperature(repository, names[0], **version):.2f}")
+    before = await repository.readonly_session_async(tag="reported")
+    after = await repository.readonly_session_async("corrected")
+    for label, session in (("reported", before), ("corrected", after)):
+        print(f"mean of {names[0]} as {label}: {await mean_temperature(session, names[0]):.2f}")
 
     snapshots = [snapshot async for snapshot in repository.async_ancestry(branch="corrected")]
     print(f"\nhistory of corrected: {len(snapshots)} snapshots, the newest are")

@@ -63,10 +63,9 @@ def write_all(session: icechunk.Session, source: xr.Dataset, workers: int) -> fl
     return time.perf_counter() - started
 
 
-def read(repository: icechunk.Repository, *, snapshot: str | None = None) -> xr.Dataset:
-    """The dataset as ``main`` has it, or as it was in a snapshot."""
-    session = repository.readonly_session(**({"snapshot_id": snapshot} if snapshot else {"branch": "main"}))
-    return xr.open_zarr(session.store, consolidated=False, chunks=None).load()
+def read(session: icechunk.Session) -> xr.Dataset:
+    dataset: xr.Dataset = xr.open_zarr(session.store, consolidated=False, chunks=None)
+    return dataset.load()
 
 
 def run(path: Path, workers: int, steps: int | None) -> None:
@@ -88,14 +87,15 @@ def run(path: Path, workers: int, steps: int | None) -> None:
             f"({months / seconds:.0f} chunks/s), committed in {time.perf_counter() - started:.3f} s"
         )
 
-        xr.testing.assert_identical(read(repository), source.compute())
+        xr.testing.assert_identical(read(repository.readonly_session("main")), source.compute())
         print("read back: identical to the NetCDF file")
 
     print("\nhistory of main, newest first:")
     for snapshot in repository.ancestry(branch="main"):
         print(f"  {snapshot.id}  {snapshot.written_at:%Y-%m-%d %H:%M:%S}  {snapshot.message}")
 
-    before, after = read(repository, snapshot=first)[TEMPERATURE], read(repository)[TEMPERATURE]
+    before = read(repository.readonly_session(snapshot_id=first))[TEMPERATURE]
+    after = read(repository.readonly_session("main"))[TEMPERATURE]
     print(f"\nat {first}: {int(before.count())} of {before.size} values")
     mean = f"mean {float(after.mean()):.2f} {after.units}"
     print(f"at {second}: {int(after.count())} of {after.size} values, {mean}")

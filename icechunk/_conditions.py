@@ -82,15 +82,9 @@ class Condition(Displayed):
         """
         return cls._variant("NameMatches", regex)
 
-    def __and__(self, other: Self) -> Self:
-        if not isinstance(other, _union(self)):
-            return NotImplemented
-        return self._variant("And", (self, other))
-
-    def __or__(self, other: Self) -> Self:
-        if not isinstance(other, _union(self)):
-            return NotImplemented
-        return self._variant("Or", (self, other))
+    def _combined(self, name: str, other: object) -> Any:
+        """The variant of a name with two members; NotImplemented if they are of different kinds."""
+        return self._variant(name, (self, other)) if isinstance(other, _union(self)) else NotImplemented
 
     @classmethod
     def _variant(cls, name: str, argument: object) -> Self:

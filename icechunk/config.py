@@ -499,10 +499,15 @@ class FeatureFlag(Result, frozen=True):
 
     Examples
     --------
-    >>> import icechunk
-    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
-    >>> [flag.name for flag in repo.feature_flags()]
-    ['move_node', 'create_tag', 'delete_tag']
+    >>> from icechunk.config import FeatureFlag
+    >>> print(FeatureFlag(id=4, name="create_tag", default_enabled=True, setting=False, enabled=False))
+    <icechunk.config.FeatureFlag>
+    id: 4
+    name: create_tag
+    default_enabled: True
+    setting: False
+    enabled: False
+    <BLANKLINE>
     """
 
     id: int
@@ -557,7 +562,7 @@ class Attribution(Displayed, Checked, kw_only=True):
 
     Examples
     --------
-    >>> from icechunk import Attribution
+    >>> from icechunk.config import Attribution
     >>> Attribution(client="weather/0.9", workload="nightly").workload
     'nightly'
     """

@@ -37,7 +37,7 @@ class ConflictType(Enum):
 
     Examples
     --------
-    >>> from icechunk import ConflictType
+    >>> from icechunk.conflicts import ConflictType
     >>> ConflictType(6), str(ConflictType.ChunkDoubleUpdate)
     (ChunkDoubleUpdate, 'Chunk double update')
     """
@@ -78,7 +78,7 @@ class VersionSelection(Code):
 
     Examples
     --------
-    >>> from icechunk import VersionSelection
+    >>> from icechunk.conflicts import VersionSelection
     >>> VersionSelection.UseOurs
     VersionSelection.UseOurs
     """
@@ -102,7 +102,7 @@ class Conflict(Result, frozen=True):
 
     Examples
     --------
-    >>> from icechunk import Conflict, ConflictType
+    >>> from icechunk.conflicts import Conflict, ConflictType
     >>> Conflict(ConflictType.ChunkDoubleUpdate, "/temperature", [[0, 1]])
     <icechunk.conflicts.Conflict>
     conflict_type: ChunkDoubleUpdate

@@ -38,6 +38,12 @@ _STYLE = """<style>
 </style>"""
 
 
+class Markup(str):
+    """Text that is HTML already; any other text is escaped before it becomes part of HTML."""
+
+    __slots__ = ()
+
+
 class Form(Enum):
     """What a value is rendered for."""
 
@@ -78,7 +84,8 @@ class Displayed:
         return self._render(Form.LISTING)
 
     def _repr_html_(self) -> str:
-        return _STYLE + "\n" + self._render(Form.HTML)
+        shown = self._render(Form.HTML)
+        return f"{_STYLE}\n{shown if isinstance(shown, Markup) else _block(escape(shown))}"
 
 
 class Result(Displayed, msgspec.Struct, frozen=True):
@@ -135,7 +142,7 @@ def mapping(value: dict[str, Any], form: Form) -> str:
     if form is Form.LISTING:
         return "".join([f"{key}:\n{indented(text(item, form))}\n" for key, item in value.items()])
     folds = [_fold(key, text(item, form)) for key, item in value.items()]
-    return '<div class="icechunk-repr">' + "".join(folds) + "</div>"
+    return _block("".join(folds))
 
 
 def indented(block: str) -> str:
@@ -157,11 +164,16 @@ def constructor(name: str, fields: Fields) -> str:
     return f"{name}(\n{''.join(arguments)})"
 
 
-def html(name: str, fields: Fields) -> str:
+def html(name: str, fields: Fields) -> Markup:
     """Show a name and its fields as HTML; nested records are folded."""
-    rows = [_fold(field, value) if "<div" in value else _row(field, value) for field, value in fields]
-    header = f'<div class="icechunk-header">{escape(name)}</div>'
-    return '<div class="icechunk-repr">\n' + "\n".join([header, *rows]) + "\n</div>"
+    rows = [
+        _fold(field, value) if isinstance(value, Markup) else _row(field, value) for field, value in fields
+    ]
+    return _block("\n".join([f'<div class="icechunk-header">{escape(name)}</div>', *rows]))
+
+
+def _block(content: str) -> Markup:
+    return Markup(f'<div class="icechunk-repr">\n{content}\n</div>')
 
 
 def _row(field: str, value: str) -> str:
@@ -172,4 +184,5 @@ def _row(field: str, value: str) -> str:
 
 
 def _fold(field: str, value: str) -> str:
-    return f'<details><summary class="icechunk-field-name">{escape(field)}</summary>{value}</details>'
+    shown = value if isinstance(value, Markup) else escape(value)
+    return f'<details><summary class="icechunk-field-name">{escape(field)}</summary>{shown}</details>'

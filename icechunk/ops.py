@@ -235,10 +235,14 @@ class Update(Result, frozen=True):
 
     Examples
     --------
-    >>> import icechunk
-    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
-    >>> [update.kind for update in repo.ops_log()]
-    [icechunk.ops.UpdateType.RepoInitialized()]
+    >>> from datetime import UTC, datetime
+    >>> from icechunk import Update, UpdateType
+    >>> print(Update(UpdateType.RepoInitialized(), datetime(2026, 1, 2, tzinfo=UTC)))
+    <icechunk.ops.Update>
+    kind: icechunk.ops.UpdateType.RepoInitialized()
+    updated_at: datetime.datetime(2026,1,2,0,0,0,0, tzinfo=datetime.timezone.utc)
+    backup_path: None
+    <BLANKLINE>
     """
 
     kind: UpdateType

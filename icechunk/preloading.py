@@ -75,6 +75,12 @@ class ManifestPreloadCondition(Condition):
         """
         return _Never()
 
+    def __and__(self, other: ManifestPreloadCondition) -> ManifestPreloadCondition:
+        return self._combined("And", other)  # type: ignore[no-any-return]
+
+    def __or__(self, other: ManifestPreloadCondition) -> ManifestPreloadCondition:
+        return self._combined("Or", other)  # type: ignore[no-any-return]
+
 
 class _Or(ManifestPreloadCondition, AnyOf, frozen=True):
     pass

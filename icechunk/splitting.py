@@ -45,6 +45,12 @@ class ManifestSplitCondition(Condition):
     if TYPE_CHECKING:
         AnyArray: TypeAlias = "_AnyArray"
 
+    def __and__(self, other: ManifestSplitCondition) -> ManifestSplitCondition:
+        return self._combined("And", other)  # type: ignore[no-any-return]
+
+    def __or__(self, other: ManifestSplitCondition) -> ManifestSplitCondition:
+        return self._combined("Or", other)  # type: ignore[no-any-return]
+
 
 class _Or(ManifestSplitCondition, AnyOf, frozen=True):
     pass

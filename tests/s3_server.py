@@ -20,8 +20,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from icechunk.storage import s3_storage
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from icechunk.storage import Storage
 
 BUCKET = "testbucket"
 _PATIENCE = 60.0
@@ -59,6 +63,19 @@ def _make_bucket(server: subprocess.Popen[bytes], address: str) -> None:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def s3_at(address: str, prefix: str, **options: Any) -> Storage:
+    """A storage in the bucket of the service, or proxy, at an address."""
+    return s3_storage(
+        bucket=BUCKET,
+        prefix=prefix.lstrip("/"),
+        endpoint_url=address,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+        **options,
+    )
 
 
 @dataclass

@@ -11,17 +11,18 @@ import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import zarr
 import zarr.api.asynchronous
+import zarr.storage
 from zarr.core.buffer import cpu, default_buffer_prototype
 
 import icechunk
 from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
+from icechunk.testing.faults import Faults, faulty_storage
 from tests.places import PLACES, places
 from tests.threads import at_once, meanwhile, on_a_loop
 
@@ -70,6 +71,13 @@ def open_array(store: IcechunkStore, name: str, mode: Any = "r") -> zarr.Array[A
 def value_of(number: int) -> bytes:
     """A chunk of four times one number."""
     return np.full(4, number, "<i4").tobytes()
+
+
+def zarr_document(chunks: int) -> cpu.Buffer:
+    """The document of an array of so many chunks, each of four numbers."""
+    store = zarr.storage.MemoryStore()
+    zarr.create_array(store, shape=(4 * chunks,), chunks=(4,), dtype="i4", compressors=None, filters=None)
+    return buffer(store._store_dict["zarr.json"].to_bytes())
 
 
 def history(repo: Repository) -> list[str]:
@@ -368,22 +376,39 @@ def test_showing_a_store_or_session_waits_for_nobody() -> None:
     assert len(shown) == 30
 
 
+LOOKS: dict[str, Callable[[Session], object]] = {
+    "repr": lambda session: repr(session) + repr(session.store),
+    "status": lambda session: session.status(),
+    "has_uncommitted_changes": lambda session: session.has_uncommitted_changes,
+    "list": lambda session: len(set(session.store.list())),  # type: ignore[call-overload]
+    "list_dir": lambda session: len(set(session.store.list_dir(""))),  # type: ignore[call-overload]
+    "getsize_prefix": lambda session: asyncio.run(session.store.getsize_prefix("")),
+}
+
+
 @pytest.mark.usefixtures("quick_switches")
-def test_showing_works_at_every_moment_of_writes_and_commits(tmp_path: Path) -> None:
-    repo = Repository.create(icechunk.local_filesystem_storage(tmp_path), NATIVE)
-    current = [repo.writable_session("main")]
-
-    def show() -> None:
-        session = current[0]
-        for thing in (session.store, session, repo):
-            assert repr(thing)
-            assert str(thing)
-
-    with meanwhile(show, show):
-        for number in range(10):
-            session = current[0] = repo.writable_session("main")
-            create_array(session.store, f"a{number}", 4)[:] = number
-            session.commit(f"{number}")
+@pytest.mark.parametrize("look", LOOKS)
+def test_looking_at_a_session_works_at_every_moment_of_changes_by_others(look: str) -> None:
+    repo = Repository.create(icechunk.in_memory_storage())
+    session = repo.writable_session("main")
+    document = zarr_document(4)
+    for number in range(20):
+        session.store.set_sync(f"old{number}/zarr.json", document)
+        session.store.set_sync(f"old{number}/c/1", buffer(value_of(1)))
+    session.commit("before")
+    session = repo.writable_session("main")
+    deadline = time.monotonic() + 1.5
+    with meanwhile(partial(LOOKS[look], session), partial(LOOKS[look], session)):
+        while time.monotonic() < deadline:
+            for number in range(20):
+                session.store.set_sync(f"old{number}/c/2", buffer(value_of(2)))
+                session.store.delete_sync(f"old{number}/c/2")
+                session.store.set_sync(f"new{number}/zarr.json", document)
+                session.store.set_sync(f"new{number}/c/2", buffer(value_of(2)))
+            for number in range(20):
+                session.store.delete_sync(f"new{number}/zarr.json")
+    assert not session.has_uncommitted_changes
+    assert len(set(session.store.list())) == 40  # type: ignore[call-overload]
 
 
 # Writes, reads and a commit of one session at the same time
@@ -532,6 +557,32 @@ def test_two_commits_of_one_session_at_once_make_one_snapshot(storage: icechunk.
         [tip] = set(outcomes) - {"commit-not-allowed"}
         assert history(repo) == [tip, *before]
         assert session.snapshot_id == tip
+
+
+def test_a_deletion_that_is_overtaken_by_a_new_array_of_the_same_name_does_not_touch_it() -> None:
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    session = Repository.create(storage).writable_session("main")
+    create_array(session.store, "a", 4)[:] = 1
+    session.commit("before")
+
+    async def main() -> None:
+        session = await (await Repository.open_async(storage)).writable_session_async("main")
+        # To know whether there is anything to delete, the manifest has to be read.
+        faults.delay("get*", "manifests/*", seconds=0.05)
+        deleting = asyncio.ensure_future(session.store.delete("a/c/0"))
+        await asyncio.sleep(0.01)
+        await session.store.delete("a/zarr.json")
+        await session.store.set("a/zarr.json", zarr_document(4))
+        await session.store.set("a/c/0", buffer(value_of(2)))
+        await session.store.set("a/c/3", buffer(value_of(2)))
+        await deleting
+        assert session.status().updated_chunks == {"/a": [[0], [3]]}
+        assert list(session._state.changes.chunks) == [session._state.node("/a").id]
+        await session.commit_async("after")
+        assert await session.store.exists("a/c/0")
+
+    asyncio.run(main())
 
 
 def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechunk.Storage) -> None:

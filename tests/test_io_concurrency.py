@@ -1,4 +1,4 @@
-"""The seam's way of doing several things at once: results in order, errors as themselves, nobody left behind."""
+"""Doing several things at once: results in order, errors as themselves, nobody left waiting."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ async def test_cancelling_who_waits_leaves_the_fetch_alone() -> None:
     fetch.may_end.set()
     assert await first == 1
     assert await others[0] == 1
-    assert all([other.cancelled() for other in others[1:]])
+    assert all(other.cancelled() for other in others[1:])
 
 
 def test_an_interrupted_thread_hands_its_fetch_on() -> None:
@@ -367,7 +367,7 @@ def test_the_clock_can_be_put_in_place() -> None:
 def test_the_random_source_can_be_put_in_place() -> None:
     assert len({random_id() for _ in range(1000)}) == 1000
     assert (len(random_id()), len(random_id(8))) == (12, 8)
-    assert all([0 <= random_unit() < 1 for _ in range(1000)])
+    assert all(0 <= random_unit() < 1 for _ in range(1000))
     assert uuid.UUID(random_uuid()).version == 4
     with use_random(random.Random(1).randbytes):
         first = random_id(), random_unit(), random_uuid()

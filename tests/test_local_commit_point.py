@@ -32,7 +32,9 @@ def start(program: str, directory: Path) -> subprocess.Popen[str]:
     """Start a program of `local_writers` in a process of its own."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAMS), program, str(directory)]
     path = os.pathsep.join([str(PROGRAMS.parent.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+    pipe = subprocess.PIPE
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -73,7 +75,9 @@ async def test_tasks_and_threads_lose_no_update(tmp_path: Path) -> None:
                 found = await backend.get_versioned_async("counter")
                 assert found is not None
                 try:
-                    await backend.put_conditional_async("counter", b"%d" % (int(bytes(found[0])) + 1), found[1])
+                    await backend.put_conditional_async(
+                        "counter", b"%d" % (int(bytes(found[0])) + 1), found[1]
+                    )
                 except PreconditionFailed:
                     continue
                 break
@@ -87,7 +91,15 @@ async def test_tasks_and_threads_lose_no_update(tmp_path: Path) -> None:
 def test_spawned_processes_lose_no_update(tmp_path: Path) -> None:
     backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
     backend.put_conditional("counter", b"0", None)
-    for process in [start("increments", tmp_path) for _ in range(4)]:
+    processes = [start("increments", tmp_path) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
         finish(process)
     assert number_in(tmp_path) == 4 * INCREMENTS
     assert left_behind(tmp_path) == []
@@ -138,7 +150,7 @@ def test_a_lock_that_is_never_released_is_an_error(tmp_path: Path, monkeypatch: 
 def test_a_file_system_without_locks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def flock(file: int, operation: int) -> None:
+    def flock(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("fcntl.flock", flock)
@@ -150,7 +162,7 @@ def test_a_file_system_without_locks_is_refused(
 
 
 def test_a_file_system_without_links_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def link(source: str, target: str) -> None:
+    def link(*_: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
@@ -181,7 +193,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
     version = backend.put_conditional("repo", b"old", None)
 
-    def write(file: int, data: bytes) -> int:
+    def write(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
@@ -199,7 +211,9 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be flushed there")
-def test_durable_writes_flush_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_durable_writes_flush_before_the_name_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     sync, replace, link = files._sync, os.replace, os.link
 
@@ -259,7 +273,7 @@ async def test_a_read_that_would_wait_is_made_in_a_thread(
         OSError(errno.EOPNOTSUPP, "cannot say"),
     ]
 
-    def read_without_waiting(file: int, piece: bytearray, start: int) -> int:
+    def read_without_waiting(*_: object) -> int:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

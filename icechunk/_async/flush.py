@@ -187,21 +187,27 @@ async def _run_async(
 ) -> list[tuple[ManifestRef, ManifestFile]]:
     """Fetch the old references of a piece, merge the changes in, write the new manifests."""
 
-    async def fetch_async(source: ManifestRef) -> ChunkRefs | None:
-        manifest = await fetch_manifest_async(assets, snapshot, source.object_id)
-        if piece.references > _MANY_REFERENCES:
-            return await run_in_thread_async(manifest.refs, piece.node.id)
-        return manifest.refs(piece.node.id)
-
-    fetched = await map_concurrently_async(fetch_async, piece.work.sources, 8)
-    sources = [references for references in fetched if references is not None]
-    if piece.references > _MANY_REFERENCES:
-        merged = await run_in_thread_async(rewrite, piece.work, sources, piece.edges)
-    else:
-        merged = rewrite(piece.work, sources, piece.edges)
+    merged = await _merge_async(snapshot, assets, piece)
     return [
         await assets.write_manifest_async(piece.node.id, references, spec_version) for references in merged
     ]
+
+
+async def _merge_async(snapshot: Snapshot, assets: AsyncAssets, piece: Piece) -> list[ChunkRefs]:
+    """The references of a piece's new manifests. The old ones are let go of on return."""
+    large = piece.references > _MANY_REFERENCES
+
+    async def fetch_async(source: ManifestRef) -> ChunkRefs | None:
+        manifest = await fetch_manifest_async(assets, snapshot, source.object_id)
+        if large:
+            return await run_in_thread_async(manifest.refs, piece.node.id, keep=False)
+        return manifest.refs(piece.node.id, keep=False)
+
+    fetched = await map_concurrently_async(fetch_async, piece.work.sources, 8)
+    sources = [references for references in fetched if references is not None]
+    if large:
+        return await run_in_thread_async(rewrite, piece.work, sources, piece.edges)
+    return rewrite(piece.work, sources, piece.edges)
 
 
 def within_budget(pieces: list[Piece], budget: int) -> list[list[Piece]]:

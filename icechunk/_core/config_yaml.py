@@ -4,7 +4,7 @@ The file is written and read by programs in several languages, so only what YAML
 agree on is used: strings are quoted unless nobody can take them for anything else, and on
 reading a plain word is null, a boolean or a number only if it looks like one in YAML 1.2.
 Anchors and aliases, with which a small file can describe a huge document, are refused, and
-so are files of more than `MAX_SIZE` bytes.
+so are files of more than `MAX_SIZE` bytes and collections nested deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from icechunk._exceptions import ErrorKind, FormatError
 
 MAX_SIZE = 4 * 1024 * 1024
 """The largest file that is read; honest ones have a few kilobytes."""
+
+MAX_DEPTH = 100
+"""Collections that may stand inside each other."""
 
 _RESERVED = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_/.-]*(:[A-Za-z0-9_/.-]+)*")
@@ -60,6 +63,19 @@ class _Loader(yaml.SafeLoader):
     """Reads plain data; resolves plain words as YAML 1.2 does."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
+
+    def fetch_flow_collection_start(self, token_class: Any) -> None:
+        self._check_depth(self.flow_level)
+        super().fetch_flow_collection_start(token_class)
+
+    def add_indent(self, column: Any) -> Any:
+        self._check_depth(len(self.indents))
+        return super().add_indent(column)
+
+    def _check_depth(self, depth: int) -> None:
+        # Before the scanner goes on: it takes time in proportion to the depth for each token.
+        if depth >= MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, "nested too deeply", self.get_mark())
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

@@ -30,7 +30,7 @@ from icechunk._core.regex_classes import (
     single,
 )
 
-MAX_STATES = 10_000
+MAX_STATES = 4_000
 """The largest graph that is built for one expression."""
 
 MAX_DEPTH = 60

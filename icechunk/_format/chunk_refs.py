@@ -273,20 +273,23 @@ class ChunkRefs:
         at = np.searchsorted(keys, gone)
         keep = np.ones(len(keys), bool)
         keep[at[keys[np.minimum(at, len(keys) - 1)] == gone]] = False
-        kept = old if keep.all() else old.take(keep)
-        if not len(new) or not len(kept):
-            return new if len(new) else kept
-        (kept_rows, new_rows), pool, dictionary = _join([kept, new])
-        # Where the new rows stand in the result: behind the kept ones before them, and each other.
+        del keys, new_keys, gone
         dropped = np.flatnonzero(~keep)
+        if not len(new) or len(dropped) == len(old):
+            return new if len(new) else old if not len(dropped) else old.take(keep)
+        (old_rows, new_rows), pool, dictionary = _join([old, new])
+        # Where the new rows stand in the result: behind the kept ones before them, and each other.
         before = at[: len(new)] - np.searchsorted(dropped, at[: len(new)])
         places = before + np.arange(len(new))
-        is_old = np.ones(len(kept) + len(new), bool)
+        # The old rows are copied once, to their places; the gaps are filled with the new ones.
+        source = np.zeros(len(old) - len(dropped) + len(new), np.int64)
+        is_old = np.ones(len(source), bool)
         is_old[places] = False
-        coords = np.empty((len(is_old), old.ndim), np.uint32)
-        coords[is_old], coords[places] = kept.coords, new.coords
-        rows = np.empty(len(is_old), _WHOLE_ROW)
-        rows[is_old], rows[places] = kept_rows.view(_WHOLE_ROW), new_rows.view(_WHOLE_ROW)
+        source[is_old] = np.flatnonzero(keep)
+        coords = old.coords[source]
+        coords[places] = new.coords
+        rows = old_rows.view(_WHOLE_ROW)[source]
+        rows[places] = new_rows.view(_WHOLE_ROW)
         return ChunkRefs(coords, rows.view(ROW), pool, dictionary)
 
     def __len__(self) -> int:

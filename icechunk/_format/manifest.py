@@ -120,8 +120,10 @@ class Manifest:
         """Ids of the arrays that have references here."""
         return list(self._arrays)
 
-    def refs(self, node_id: bytes) -> ChunkRefs | None:
+    def refs(self, node_id: bytes, *, keep: bool = True) -> ChunkRefs | None:
         """All references of an array, decoded once; None if it has none here.
+
+        With `keep` False they are not kept for the next time, unless they are already.
 
         Raises
         ------
@@ -131,6 +133,8 @@ class Manifest:
         found = self._decoded.get(node_id)
         if found is not None or not (array := self._arrays.get(node_id, (0, 0)))[1]:
             return found
+        if not keep:
+            return _decode_refs(self._reader, *array, self._dictionary)
         with self._lock:
             found = self._decoded.get(node_id)
             if found is None:

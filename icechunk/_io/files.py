@@ -42,7 +42,6 @@ if sys.platform == "darwin":
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from typing_extensions import Buffer
 
@@ -229,7 +228,11 @@ class Files:
         The answer None is a refusal: the object is another one by now.
         """
         path = self.path(key)
-        with self._locked():
+        if not os.path.isdir(self.root):
+            if expected is not None:
+                return None
+            self.make_root()
+        with exclusively(f"{self.root}/{LOCK_NAME}"):
             try:
                 found = digest(self.read(key))
             except _NOTHING_THERE:
@@ -280,11 +283,6 @@ class Files:
 
     async def make_root_async(self) -> None:
         await run_in_thread_async(self.make_root)
-
-    def _locked(self) -> AbstractContextManager[None]:
-        if not os.path.isdir(self.root):
-            self.make_root()
-        return exclusively(f"{self.root}/{LOCK_NAME}")
 
     def _write_beside(self, path: str, data: Buffer) -> str:
         """Write a temporary file for `path`, and return its path."""

@@ -104,6 +104,11 @@ def keeps_buffers(storage: ObjectStorage) -> bool:
 
 def _s3_store(storage: S3Storage, settings: StorageSettings, headers: dict[str, str]) -> S3Store:
     endpoint = storage.endpoint_url or _endpoint_of_environment()
+    if endpoint is not None and endpoint.startswith("http://") and not storage.allow_http:
+        raise StorageError(
+            f"the endpoint {endpoint} is not encrypted: pass `allow_http=True` to use it all the same",
+            ErrorKind.STORAGE_CONFIG,
+        )
     in_host = not storage.force_path_style and _can_be_in_host(storage.bucket, endpoint)
     config: dict[str, Any] = {"virtual_hosted_style_request": in_host}
     if endpoint is not None:

@@ -188,21 +188,27 @@ def _run(
 ) -> list[tuple[ManifestRef, ManifestFile]]:
     """Fetch the old references of a piece, merge the changes in, write the new manifests."""
 
-    def fetch(source: ManifestRef) -> ChunkRefs | None:
-        manifest = fetch_manifest(assets, snapshot, source.object_id)
-        if piece.references > _MANY_REFERENCES:
-            return run_in_thread(manifest.refs, piece.node.id)
-        return manifest.refs(piece.node.id)
-
-    fetched = map_concurrently(fetch, piece.work.sources, 8)
-    sources = [references for references in fetched if references is not None]
-    if piece.references > _MANY_REFERENCES:
-        merged = run_in_thread(rewrite, piece.work, sources, piece.edges)
-    else:
-        merged = rewrite(piece.work, sources, piece.edges)
+    merged = _merge(snapshot, assets, piece)
     return [
         assets.write_manifest(piece.node.id, references, spec_version) for references in merged
     ]
+
+
+def _merge(snapshot: Snapshot, assets: SyncAssets, piece: Piece) -> list[ChunkRefs]:
+    """The references of a piece's new manifests. The old ones are let go of on return."""
+    large = piece.references > _MANY_REFERENCES
+
+    def fetch(source: ManifestRef) -> ChunkRefs | None:
+        manifest = fetch_manifest(assets, snapshot, source.object_id)
+        if large:
+            return run_in_thread(manifest.refs, piece.node.id, keep=False)
+        return manifest.refs(piece.node.id, keep=False)
+
+    fetched = map_concurrently(fetch, piece.work.sources, 8)
+    sources = [references for references in fetched if references is not None]
+    if large:
+        return run_in_thread(rewrite, piece.work, sources, piece.edges)
+    return rewrite(piece.work, sources, piece.edges)
 
 
 def within_budget(pieces: list[Piece], budget: int) -> list[list[Piece]]:

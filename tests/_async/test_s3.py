@@ -1,0 +1,245 @@
+"""Requests to S3 that go wrong on the way, and what they carry; behind a proxy that misbehaves."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from icechunk._async.backends import open_backend_async
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import StorageError
+from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.storage import Version, s3_storage
+from tests.s3_server import BUCKET, Fault, Proxy, s3_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from icechunk._async.backends import AsyncBackend
+
+QUICK = StorageSettings(retries=StorageRetriesSettings(max_tries=3, initial_backoff_ms=1, max_backoff_ms=5))
+SMALL_REQUESTS = StorageSettings(
+    concurrency=StorageConcurrencySettings(
+        max_concurrent_requests_for_object=4, ideal_concurrent_request_size=1000
+    ),
+    minimum_size_for_multipart_upload=5_500_000,
+)
+
+
+async def read_async(backend: AsyncBackend, key: str) -> tuple[bytes, Version]:
+    found = await backend.get_versioned_async(key)
+    assert found is not None
+    return bytes(found[0]), found[1]
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "lose-answer", "status", "status-after"])
+@pytest.mark.parametrize("update", [False, True])
+async def test_a_write_whose_answer_was_lost_succeeds_async(
+    s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    before = await backend.put_conditional_async("repo", b"old", None) if update else None
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
+    version = await backend.put_conditional_async("repo", b"new", before)
+    assert await read_async(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-answer", "status-after"])
+async def test_a_write_that_landed_without_any_answer_succeeds_async(
+    s3_proxy: Proxy, tmp_path: Path, kind: str
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    version = await backend.put_conditional_async("repo", b"new", None)
+    assert await read_async(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "status"])
+async def test_a_write_that_did_not_land_fails_async(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = await backend.put_conditional_async("repo", b"old", None)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        await backend.put_conditional_async("repo", b"new", version)
+    assert raised.value.kind == ("throttled" if kind == "status" else "object-store")
+    assert await read_async(backend, "repo") == (b"old", version)
+
+
+async def test_a_lost_answer_does_not_hide_that_somebody_else_won_async(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    start = await backend.put_conditional_async("repo", b"start", None)
+    theirs = await backend.put_conditional_async("repo", b"theirs", start)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"ours", start)
+    assert await read_async(backend, "repo") == (b"theirs", theirs)
+
+
+async def test_a_failed_look_is_no_success_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    await backend.put_conditional_async("repo", b"old", None)
+    s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]
+    with pytest.raises(StorageError, match="cannot look at `repo`"):
+        await backend.put_conditional_async("repo", b"new", None)
+    s3_proxy.faults += [
+        Fault("lose-answer", "PUT", "other", times=100),
+        Fault("status", "HEAD", "other", times=100, status=403),
+    ]
+    with pytest.raises(StorageError, match="cannot write `other`"):
+        await backend.put_conditional_async("other", b"new", None)
+
+
+async def test_without_metadata_nothing_is_recovered_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    settings = StorageSettings(unsafe_use_metadata=False, retries=QUICK.retries)
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        await backend.put_conditional_async("repo", b"new", None, metadata={"k": "v"})
+    assert not any("x-amz-meta-k" in headers for headers in s3_proxy.headers)
+    assert not any(method == "HEAD" for method, _ in s3_proxy.requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("lose-answer", "GET", "chunks/A"),
+        Fault("cut-body", "GET", "chunks/A"),
+        Fault("stall", "GET", "chunks/A", seconds=3),
+        *[Fault("status", "GET", "chunks/A", status=status) for status in (408, 429, 500, 503)],
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+async def test_reads_are_tried_again_async(s3_proxy: Proxy, tmp_path: Path, fault: Fault) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path), network_stream_timeout_seconds=1)
+    backend = await open_backend_async(storage, QUICK)
+    data = np.random.default_rng(1).bytes(100_000)
+    await backend.put_async("chunks/A", data)
+    s3_proxy.faults.append(Fault(**vars(fault)))
+    found = await backend.get_async("chunks/A")
+    assert bytes(found) == data
+    assert s3_proxy.requests.count(s3_proxy.requests[-1]) == 2
+
+
+async def test_a_refused_read_is_not_tried_again_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault("status", "GET", "chunks/A", status=403, times=100))
+    with pytest.raises(StorageError, match="cannot read `chunks/A` in s3://") as raised:
+        await backend.get_async("chunks/A")
+    assert len(s3_proxy.requests) == 1
+    assert raised.value.__cause__ is not None
+    assert "Debug source" not in str(raised.value)
+
+
+async def test_large_reads_are_split_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_001)
+    await backend.put_async("chunks/A", data)
+    before = len(s3_proxy.requests)
+    found = await backend.get_async("chunks/A", 1, 10_001)
+    assert bytes(found) == data[1:]
+    asked = sorted([headers["range"] for headers in s3_proxy.headers[before:]])
+    assert asked == ["bytes=1-2500", "bytes=2501-5000", "bytes=5001-7500", "bytes=7501-10000"]
+
+
+async def test_large_writes_are_split_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(6_000_000)
+    await backend.put_async("chunks/A", data)
+    assert [method for method, _ in s3_proxy.requests] == ["POST", "PUT", "PUT", "POST"]
+    found = await backend.get_async("chunks/A")
+    assert bytes(found) == data
+
+
+async def test_requests_carry_what_was_asked_for_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(
+        s3_proxy.address,
+        str(tmp_path),
+        requester_pays=True,
+        headers={"X-Both": "both", "X-Kind": "none"},
+        read_headers={"x-kind": "read"},
+        write_headers={"x-kind": "write"},
+    )
+    backend = await open_backend_async(pickle.loads(pickle.dumps(storage)), QUICK)
+    await backend.put_async(
+        "chunks/A", b"x", content_type="text/plain", metadata={"k": "v"}, storage_class="STANDARD_IA"
+    )
+    written = s3_proxy.headers[-1]
+    await backend.get_async("chunks/A")
+    read = s3_proxy.headers[-1]
+    assert written["content-type"] == "text/plain"
+    assert written["x-amz-meta-k"] == "v"
+    assert written["x-amz-storage-class"] == "STANDARD_IA"
+    assert (written["x-both"], written["x-kind"]) == ("both", "write")
+    assert (read["x-both"], read["x-kind"]) == ("both", "read")
+    for headers in (written, read):
+        assert headers["user-agent"].startswith("icechunk-python/")
+        assert headers["x-amz-request-payer"] == "requester"
+        assert "Credential=test/" in headers["authorization"]
+
+
+async def test_anonymous_requests_are_not_signed_async(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    storage = s3_storage(
+        bucket=BUCKET, prefix="x", endpoint_url=s3_proxy.address, allow_http=True, anonymous=True
+    )
+    backend = await open_backend_async(storage, QUICK)
+    with pytest.raises(StorageError):
+        await backend.get_async("nothing")
+    assert "authorization" not in s3_proxy.headers[-1]
+
+
+async def test_given_credentials_do_not_mix_with_the_environment_async(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "fromenv")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    await backend.put_async("a", b"")
+    assert "Credential=test/" in s3_proxy.headers[-1]["authorization"]
+    assert "x-amz-security-token" not in s3_proxy.headers[-1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_proxy.address)
+    storage = s3_storage(bucket=BUCKET, prefix="x", allow_http=True)
+    backend = await open_backend_async(storage, QUICK)
+    await backend.put_async("a", b"")
+    assert "Credential=fromenv/" in s3_proxy.headers[-1]["authorization"]
+    assert s3_proxy.headers[-1]["x-amz-security-token"] == "fromenv"
+
+
+async def test_an_endpoint_without_encryption_is_asked_for_async() -> None:
+    backend = await open_backend_async(
+        s3_storage(bucket="b", prefix="p", endpoint_url="http://localhost:9000", anonymous=True), QUICK
+    )
+    with pytest.raises(StorageError, match="allow_http=True") as raised:
+        await backend.get_async("repo")
+    assert raised.value.kind == "storage-config"
+
+
+async def test_a_missing_bucket_is_no_missing_object_async(s3_server: str) -> None:
+    storage = s3_storage(
+        bucket="nosuchbucket",
+        prefix="x",
+        endpoint_url=s3_server,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+    )
+    backend = await open_backend_async(storage, QUICK)
+    for operation in (
+        lambda: backend.get_async("repo"),
+        lambda: backend.put_async("repo", b""),
+        lambda: backend.put_conditional_async("repo", b"", Version('"x"')),
+        lambda: backend.is_clean_async(),
+    ):
+        with pytest.raises(StorageError, match="NoSuchBucket") as raised:
+            await operation()
+        assert raised.value.kind == "object-store"

@@ -1,0 +1,246 @@
+# Generated from tests/_async/test_s3.py by tools/make_sync.py; edit that file.
+"""Requests to S3 that go wrong on the way, and what they carry; behind a proxy that misbehaves."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from icechunk._sync.backends import open_backend
+from icechunk._core.preconditions import PreconditionFailed
+from icechunk._exceptions import StorageError
+from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.storage import Version, s3_storage
+from tests.s3_server import BUCKET, Fault, Proxy, s3_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from icechunk._sync.backends import SyncBackend
+
+QUICK = StorageSettings(retries=StorageRetriesSettings(max_tries=3, initial_backoff_ms=1, max_backoff_ms=5))
+SMALL_REQUESTS = StorageSettings(
+    concurrency=StorageConcurrencySettings(
+        max_concurrent_requests_for_object=4, ideal_concurrent_request_size=1000
+    ),
+    minimum_size_for_multipart_upload=5_500_000,
+)
+
+
+def read(backend: SyncBackend, key: str) -> tuple[bytes, Version]:
+    found = backend.get_versioned(key)
+    assert found is not None
+    return bytes(found[0]), found[1]
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "lose-answer", "status", "status-after"])
+@pytest.mark.parametrize("update", [False, True])
+def test_a_write_whose_answer_was_lost_succeeds(
+    s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    before = backend.put_conditional("repo", b"old", None) if update else None
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
+    version = backend.put_conditional("repo", b"new", before)
+    assert read(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-answer", "status-after"])
+def test_a_write_that_landed_without_any_answer_succeeds(
+    s3_proxy: Proxy, tmp_path: Path, kind: str
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    version = backend.put_conditional("repo", b"new", None)
+    assert read(backend, "repo") == (b"new", version)
+
+
+@pytest.mark.parametrize("kind", ["lose-request", "status"])
+def test_a_write_that_did_not_land_fails(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = backend.put_conditional("repo", b"old", None)
+    s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        backend.put_conditional("repo", b"new", version)
+    assert raised.value.kind == ("throttled" if kind == "status" else "object-store")
+    assert read(backend, "repo") == (b"old", version)
+
+
+def test_a_lost_answer_does_not_hide_that_somebody_else_won(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    start = backend.put_conditional("repo", b"start", None)
+    theirs = backend.put_conditional("repo", b"theirs", start)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"ours", start)
+    assert read(backend, "repo") == (b"theirs", theirs)
+
+
+def test_a_failed_look_is_no_success(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    backend.put_conditional("repo", b"old", None)
+    s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]
+    with pytest.raises(StorageError, match="cannot look at `repo`"):
+        backend.put_conditional("repo", b"new", None)
+    s3_proxy.faults += [
+        Fault("lose-answer", "PUT", "other", times=100),
+        Fault("status", "HEAD", "other", times=100, status=403),
+    ]
+    with pytest.raises(StorageError, match="cannot write `other`"):
+        backend.put_conditional("other", b"new", None)
+
+
+def test_without_metadata_nothing_is_recovered(s3_proxy: Proxy, tmp_path: Path) -> None:
+    settings = StorageSettings(unsafe_use_metadata=False, retries=QUICK.retries)
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    s3_proxy.faults.append(Fault("lose-answer", "PUT", "repo"))
+    with pytest.raises(PreconditionFailed):
+        backend.put_conditional("repo", b"new", None, metadata={"k": "v"})
+    assert not any("x-amz-meta-k" in headers for headers in s3_proxy.headers)
+    assert not any(method == "HEAD" for method, _ in s3_proxy.requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("lose-answer", "GET", "chunks/A"),
+        Fault("cut-body", "GET", "chunks/A"),
+        Fault("stall", "GET", "chunks/A", seconds=3),
+        *[Fault("status", "GET", "chunks/A", status=status) for status in (408, 429, 500, 503)],
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)
+def test_reads_are_tried_again(s3_proxy: Proxy, tmp_path: Path, fault: Fault) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path), network_stream_timeout_seconds=1)
+    backend = open_backend(storage, QUICK)
+    data = np.random.default_rng(1).bytes(100_000)
+    backend.put("chunks/A", data)
+    s3_proxy.faults.append(Fault(**vars(fault)))
+    found = backend.get("chunks/A")
+    assert bytes(found) == data
+    assert s3_proxy.requests.count(s3_proxy.requests[-1]) == 2
+
+
+def test_a_refused_read_is_not_tried_again(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    s3_proxy.faults.append(Fault("status", "GET", "chunks/A", status=403, times=100))
+    with pytest.raises(StorageError, match="cannot read `chunks/A` in s3://") as raised:
+        backend.get("chunks/A")
+    assert len(s3_proxy.requests) == 1
+    assert raised.value.__cause__ is not None
+    assert "Debug source" not in str(raised.value)
+
+
+def test_large_reads_are_split(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(10_001)
+    backend.put("chunks/A", data)
+    before = len(s3_proxy.requests)
+    found = backend.get("chunks/A", 1, 10_001)
+    assert bytes(found) == data[1:]
+    asked = sorted([headers["range"] for headers in s3_proxy.headers[before:]])
+    assert asked == ["bytes=1-2500", "bytes=2501-5000", "bytes=5001-7500", "bytes=7501-10000"]
+
+
+def test_large_writes_are_split(s3_proxy: Proxy, tmp_path: Path) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
+    data = np.random.default_rng(1).bytes(6_000_000)
+    backend.put("chunks/A", data)
+    assert [method for method, _ in s3_proxy.requests] == ["POST", "PUT", "PUT", "POST"]
+    found = backend.get("chunks/A")
+    assert bytes(found) == data
+
+
+def test_requests_carry_what_was_asked_for(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(
+        s3_proxy.address,
+        str(tmp_path),
+        requester_pays=True,
+        headers={"X-Both": "both", "X-Kind": "none"},
+        read_headers={"x-kind": "read"},
+        write_headers={"x-kind": "write"},
+    )
+    backend = open_backend(pickle.loads(pickle.dumps(storage)), QUICK)
+    backend.put(
+        "chunks/A", b"x", content_type="text/plain", metadata={"k": "v"}, storage_class="STANDARD_IA"
+    )
+    written = s3_proxy.headers[-1]
+    backend.get("chunks/A")
+    read = s3_proxy.headers[-1]
+    assert written["content-type"] == "text/plain"
+    assert written["x-amz-meta-k"] == "v"
+    assert written["x-amz-storage-class"] == "STANDARD_IA"
+    assert (written["x-both"], written["x-kind"]) == ("both", "write")
+    assert (read["x-both"], read["x-kind"]) == ("both", "read")
+    for headers in (written, read):
+        assert headers["user-agent"].startswith("icechunk-python/")
+        assert headers["x-amz-request-payer"] == "requester"
+        assert "Credential=test/" in headers["authorization"]
+
+
+def test_anonymous_requests_are_not_signed(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    storage = s3_storage(
+        bucket=BUCKET, prefix="x", endpoint_url=s3_proxy.address, allow_http=True, anonymous=True
+    )
+    backend = open_backend(storage, QUICK)
+    with pytest.raises(StorageError):
+        backend.get("nothing")
+    assert "authorization" not in s3_proxy.headers[-1]
+
+
+def test_given_credentials_do_not_mix_with_the_environment(
+    s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "fromenv")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "fromenv")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "fromenv")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    backend.put("a", b"")
+    assert "Credential=test/" in s3_proxy.headers[-1]["authorization"]
+    assert "x-amz-security-token" not in s3_proxy.headers[-1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_proxy.address)
+    storage = s3_storage(bucket=BUCKET, prefix="x", allow_http=True)
+    backend = open_backend(storage, QUICK)
+    backend.put("a", b"")
+    assert "Credential=fromenv/" in s3_proxy.headers[-1]["authorization"]
+    assert s3_proxy.headers[-1]["x-amz-security-token"] == "fromenv"
+
+
+def test_an_endpoint_without_encryption_is_asked_for() -> None:
+    backend = open_backend(
+        s3_storage(bucket="b", prefix="p", endpoint_url="http://localhost:9000", anonymous=True), QUICK
+    )
+    with pytest.raises(StorageError, match="allow_http=True") as raised:
+        backend.get("repo")
+    assert raised.value.kind == "storage-config"
+
+
+def test_a_missing_bucket_is_no_missing_object(s3_server: str) -> None:
+    storage = s3_storage(
+        bucket="nosuchbucket",
+        prefix="x",
+        endpoint_url=s3_server,
+        allow_http=True,
+        access_key_id="test",
+        secret_access_key="test",
+    )
+    backend = open_backend(storage, QUICK)
+    for operation in (
+        lambda: backend.get("repo"),
+        lambda: backend.put("repo", b""),
+        lambda: backend.put_conditional("repo", b"", Version('"x"')),
+        lambda: backend.is_clean(),
+    ):
+        with pytest.raises(StorageError, match="NoSuchBucket") as raised:
+            operation()
+        assert raised.value.kind == "object-store"
