@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Repository"]
 
 
-class Repository(SyncRepository, AsyncRepository):
+class Repository(SyncRepository[Session], AsyncRepository[Session]):
     """A versioned store of groups and arrays.
 
     Made by `create`, `open` or `open_or_create`. Each verb is there twice: `commit` blocks,

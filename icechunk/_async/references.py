@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from icechunk._async import refs_v1
 from icechunk._async.assets import AsyncAssets
@@ -12,7 +12,7 @@ from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_asy
 from icechunk._core import repo_updates
 from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_selector, snapshot_info
 from icechunk._core.ids import id_text, parse_id
-from icechunk._core.repository_state import RepositoryState
+from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
 from icechunk._exceptions import ConflictError, ErrorKind, SnapshotNotFoundError
 from icechunk.types import SessionMode, SpecVersion
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
 
 
-class AsyncReferences(RepositoryState):
+class AsyncReferences(RepositoryState[SessionType]):
     """The part of a repository that deals with names and history."""
 
     @property
@@ -355,7 +355,7 @@ class AsyncReferences(RepositoryState):
         tag: str | None = None,
         snapshot_id: str | None = None,
         as_of: datetime | None = None,
-    ) -> Any:
+    ) -> SessionType:
         """Open a session that reads one snapshot.
 
         Parameters
@@ -394,7 +394,7 @@ class AsyncReferences(RepositoryState):
                 repo_updates.require_snapshot(await fetch_repo_info_async(self._assets_async), target)
         return await self._open_session_async(target, None, SessionMode.readonly)
 
-    async def writable_session_async(self, branch: str) -> Any:
+    async def writable_session_async(self, branch: str) -> SessionType:
         """Open a session that can change data and commit to a branch.
 
         Parameters
@@ -421,7 +421,9 @@ class AsyncReferences(RepositoryState):
             tip = _resolve(info, branch, None, None)
         return await self._open_session_async(tip, branch, SessionMode.writable)
 
-    async def _open_session_async(self, snapshot_id: bytes, branch: str | None, mode: SessionMode) -> Any:
+    async def _open_session_async(
+        self, snapshot_id: bytes, branch: str | None, mode: SessionMode
+    ) -> SessionType:
         snapshot = await self._assets_async.fetch_snapshot_async(snapshot_id)
         await preload_manifests_async(self._assets_async, snapshot)
         state = SessionState(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from icechunk._async.lifecycle import AsyncLifecycle
 from icechunk._async.references import AsyncReferences
+from icechunk._core.repository_state import SessionType
 
 
-class AsyncRepository(AsyncLifecycle, AsyncReferences):
+class AsyncRepository(AsyncLifecycle[SessionType], AsyncReferences[SessionType]):
     """The coroutines of a repository; see `icechunk.Repository`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from icechunk.types import SpecVersion
 
 
-class RepositoryState:
+SessionType = TypeVar("SessionType")
+"""The class of the sessions that a repository opens."""
+
+
+class RepositoryState(ABC, Generic[SessionType]):
     """An open repository: its storage, effective configuration, spec version and caches.
 
     Attributes of instances are set by `_assemble`; the public class adds how a session is made.
@@ -111,5 +115,5 @@ class RepositoryState:
         return dict(self._commit_metadata)
 
     @abstractmethod
-    def _new_session(self, state: SessionState) -> Any:
+    def _new_session(self, state: SessionState) -> SessionType:
         """The public session over a state."""

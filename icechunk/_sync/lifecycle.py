@@ -24,7 +24,7 @@ from icechunk._core.ids import INITIAL_SNAPSHOT_ID
 from icechunk._core.locations import authorized_prefixes
 from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
 from icechunk._core.preconditions import PreconditionFailed
-from icechunk._core.repository_state import RepositoryState
+from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.settings import effective_config, resolve
 from icechunk._exceptions import (
     ConflictError,
@@ -74,7 +74,7 @@ class Found:
         self.config_version = config_version
 
 
-class SyncLifecycle(RepositoryState):
+class SyncLifecycle(RepositoryState[SessionType]):
     """The part of a repository that deals with its beginning and its configuration."""
 
     @classmethod

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from icechunk._sync import refs_v1
 from icechunk._sync.assets import SyncAssets
@@ -13,7 +13,7 @@ from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_re
 from icechunk._core import repo_updates
 from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_selector, snapshot_info
 from icechunk._core.ids import id_text, parse_id
-from icechunk._core.repository_state import RepositoryState
+from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
 from icechunk._exceptions import ConflictError, ErrorKind, SnapshotNotFoundError
 from icechunk.types import SessionMode, SpecVersion
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
 
 
-class SyncReferences(RepositoryState):
+class SyncReferences(RepositoryState[SessionType]):
     """The part of a repository that deals with names and history."""
 
     @property
@@ -356,7 +356,7 @@ class SyncReferences(RepositoryState):
         tag: str | None = None,
         snapshot_id: str | None = None,
         as_of: datetime | None = None,
-    ) -> Any:
+    ) -> SessionType:
         """Open a session that reads one snapshot.
 
         Parameters
@@ -395,7 +395,7 @@ class SyncReferences(RepositoryState):
                 repo_updates.require_snapshot(fetch_repo_info(self._assets), target)
         return self._open_session(target, None, SessionMode.readonly)
 
-    def writable_session(self, branch: str) -> Any:
+    def writable_session(self, branch: str) -> SessionType:
         """Open a session that can change data and commit to a branch.
 
         Parameters
@@ -422,7 +422,9 @@ class SyncReferences(RepositoryState):
             tip = _resolve(info, branch, None, None)
         return self._open_session(tip, branch, SessionMode.writable)
 
-    def _open_session(self, snapshot_id: bytes, branch: str | None, mode: SessionMode) -> Any:
+    def _open_session(
+        self, snapshot_id: bytes, branch: str | None, mode: SessionMode
+    ) -> SessionType:
         snapshot = self._assets.fetch_snapshot(snapshot_id)
         preload_manifests(self._assets, snapshot)
         state = SessionState(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from icechunk._sync.lifecycle import SyncLifecycle
 from icechunk._sync.references import SyncReferences
+from icechunk._core.repository_state import SessionType
 
 
-class SyncRepository(SyncLifecycle, SyncReferences):
+class SyncRepository(SyncLifecycle[SessionType], SyncReferences[SessionType]):
     """The coroutines of a repository; see `icechunk.Repository`."""
