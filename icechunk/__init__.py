@@ -31,6 +31,7 @@ from icechunk._exceptions import (
 )
 from icechunk._version import __version__
 from icechunk.config import (
+    Attribution,
     CachingConfig,
     CompressionAlgorithm,
     CompressionConfig,
@@ -85,6 +86,7 @@ __all__ = [
     "AnyS3Credential",
     "AsyncRepository",
     "AsyncSession",
+    "Attribution",
     "CachingConfig",
     "ChecksumAlgorithm",
     "ChunkType",

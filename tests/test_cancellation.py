@@ -53,39 +53,49 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, faults: Faults) -> i
 class CancelledAt:
     """Awaits a coroutine in the running task, and cancels that task at the coroutine's wait number `place`.
 
+    With `late`, the cancellation comes together with what is waited for: it has happened, and nobody is told.
     A second cancellation may follow `again` waits later, as when somebody loses patience twice.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], place: int, again: int | None = None) -> None:
+    def __init__(
+        self, coroutine: Coroutine[Any, Any, Any], place: int, late: bool, again: int | None = None
+    ) -> None:
         self.coroutine = coroutine
         self.places = {place} if again is None else {place, place + again}
+        self.late = late
 
     def __await__(self) -> Generator[Any, Any, Any]:
+        task = asyncio.current_task()
+        assert task is not None
         waits = 0
-        step: Callable[[], Any] = lambda: self.coroutine.send(None)  # noqa: E731
+        error: BaseException | None = None
         while True:
             try:
-                waiting_for = step()
+                awaited = self.coroutine.send(None) if error is None else self.coroutine.throw(error)
             except StopIteration as stop:
                 return stop.value
             if waits in self.places:
-                task = asyncio.current_task()
-                assert task is not None
-                task.cancel()
+                if self.late and awaited is not None:
+                    # Called before the task's own callback, which is added when the future is yielded.
+                    awaited.add_done_callback(lambda _: task.cancel())
+                else:
+                    task.cancel()
             waits += 1
             try:
-                yield waiting_for
-            except BaseException as error:
-                step = lambda error=error: self.coroutine.throw(error)  # noqa: E731
+                yield awaited
+            except BaseException as raised:
+                error = raised
             else:
-                step = lambda: self.coroutine.send(None)  # noqa: E731
+                error = None
 
 
-async def got_through(coroutine: Coroutine[Any, Any, Any], place: int, again: int | None = None) -> bool:
+async def got_through(
+    coroutine: Coroutine[Any, Any, Any], place: int, late: bool = False, again: int | None = None
+) -> bool:
     """Whether an operation came to its end before the wait at which it was to be cancelled."""
 
     async def run() -> None:
-        await CancelledAt(coroutine, place, again)
+        await CancelledAt(coroutine, place, late, again)
 
     task = asyncio.ensure_future(run())
     await asyncio.wait([task])
@@ -136,18 +146,25 @@ async def history(repo: Repository) -> list[str]:
     return [info.id async for info in repo.async_ancestry(branch="main")]
 
 
-async def test_a_cancelled_commit_is_done_or_can_be_repeated(storage: icechunk.Storage) -> None:
-    await check_cancelled_commits(storage, again=None)
+@pytest.fixture(params=[False, True], ids=["while it waits", "when the answer comes"])
+def late(request: pytest.FixtureRequest) -> bool:
+    """Whether a cancellation comes at the last moment, when what is waited for has happened."""
+    value: bool = request.param
+    return value
+
+
+async def test_a_cancelled_commit_is_done_or_can_be_repeated(storage: icechunk.Storage, late: bool) -> None:
+    await check_cancelled_commits(storage, late)
 
 
 @pytest.mark.parametrize("again", [1, 2, 3])
 async def test_a_commit_that_is_cancelled_twice_is_done_or_can_be_repeated(
-    again: int, faults: Faults
+    again: int, late: bool, faults: Faults
 ) -> None:
-    await check_cancelled_commits(faulty_storage(icechunk.in_memory_storage(), faults), again)
+    await check_cancelled_commits(faulty_storage(icechunk.in_memory_storage(), faults), late, again)
 
 
-async def check_cancelled_commits(storage: icechunk.Storage, again: int | None) -> None:
+async def check_cancelled_commits(storage: icechunk.Storage, late: bool, again: int | None = None) -> None:
     repo = await Repository.create_async(storage, NATIVE)
     session = await repo.writable_session_async("main")
     await create_array(session, "old")
@@ -161,7 +178,7 @@ async def check_cancelled_commits(storage: icechunk.Storage, again: int | None) 
             await session.store.set(f"{name}/c/{place % 8}", buffer(place))
         await create_array(session, f"new{place}")
         await session.store.set(f"new{place}/c/3", buffer(place))
-        through = await got_through(session.commit_async("cancelled"), place, again)
+        through = await got_through(session.commit_async("cancelled"), place, late, again)
 
         assert not (through and not session.read_only)
         tip = await repo.lookup_branch_async("main")
@@ -204,7 +221,7 @@ async def test_a_commit_cancelled_after_any_time_is_done_or_can_be_repeated(
     repo = await Repository.create_async(storage, NATIVE)
     chance = random.Random(0)
     committed = []
-    for number in range(40):
+    for number in range(24):
         session = await repo.writable_session_async("main")
         await create_array(session, f"a{number}", 2)
         for chunk in range(2):
@@ -219,10 +236,12 @@ async def test_a_commit_cancelled_after_any_time_is_done_or_can_be_repeated(
         assert session.read_only
         committed.append(session.snapshot_id)
     assert (await history(repo))[:-1] == committed[::-1]
-    await check_repository(storage, {f"a{number}": [number] * 2 for number in range(40)})
+    await check_repository(storage, {f"a{number}": [number] * 2 for number in range(24)})
 
 
-async def test_a_conflict_is_told_though_the_commit_was_cancelled_before(storage: icechunk.Storage) -> None:
+async def test_a_conflict_is_told_though_the_commit_was_cancelled_before(
+    storage: icechunk.Storage, late: bool
+) -> None:
     repo = await Repository.create_async(storage, NATIVE)
     async for place in places():
         ours = await repo.writable_session_async("main")
@@ -231,7 +250,7 @@ async def test_a_conflict_is_told_though_the_commit_was_cancelled_before(storage
         await create_array(theirs, f"theirs{place}", 1)
         tip = await theirs.commit_async("first")
         try:
-            through = await got_through(ours.commit_async("second"), place)
+            through = await got_through(ours.commit_async("second"), place, late)
         except ConflictError:
             break
         assert not through
@@ -243,7 +262,9 @@ async def test_a_conflict_is_told_though_the_commit_was_cancelled_before(storage
         assert ours.has_uncommitted_changes
 
 
-async def test_a_cancelled_write_is_there_or_not_and_can_be_repeated(storage: icechunk.Storage) -> None:
+async def test_a_cancelled_write_is_there_or_not_and_can_be_repeated(
+    storage: icechunk.Storage, late: bool
+) -> None:
     repo = await Repository.create_async(storage, NATIVE)
     session = await repo.writable_session_async("main")
     await create_array(session, "a", 64)
@@ -254,7 +275,7 @@ async def test_a_cancelled_write_is_there_or_not_and_can_be_repeated(storage: ic
     async for place in places():
         for key in ("a/c/0", f"a/c/{place + 1}"):
             before = await session.store.get(key, PROTOTYPE)
-            through = await got_through(session.store.set(key, buffer(place + 100)), place)
+            through = await got_through(session.store.set(key, buffer(place + 100)), place, late)
             found = await session.store.get(key, PROTOTYPE)
             written = found is not None and found.to_bytes() == buffer(place + 100).to_bytes()
             if through:
@@ -272,7 +293,7 @@ async def test_a_cancelled_write_is_there_or_not_and_can_be_repeated(storage: ic
     await check_repository(storage, {"a": expected})
 
 
-async def test_cancelled_reads_can_be_repeated(storage: icechunk.Storage) -> None:
+async def test_cancelled_reads_can_be_repeated(storage: icechunk.Storage, late: bool) -> None:
     """Of a snapshot, a manifest and a chunk that nobody has read before."""
     repo = await Repository.create_async(storage, NATIVE)
     session = await repo.writable_session_async("main")
@@ -291,12 +312,12 @@ async def test_cancelled_reads_can_be_repeated(storage: icechunk.Storage) -> Non
 
     async for place in places():
         repo = await Repository.open_async(storage)
-        through = await got_through(read(repo), place)
+        through = await got_through(read(repo), place, late)
         await read(repo)
         if through:
             break
     async for place in places():
-        if await got_through(open_and_read(), place):
+        if await got_through(open_and_read(), place, late):
             break
     assert place > 3
 
@@ -323,10 +344,12 @@ async def test_a_listing_that_is_cancelled_keeps_nothing_locked(storage: icechun
             break
 
 
-async def test_creating_a_repository_that_is_cancelled_makes_it_or_not(faults: Faults) -> None:
+async def test_creating_a_repository_that_is_cancelled_makes_it_or_not(
+    faults: Faults, late: bool, tmp_path: Path
+) -> None:
     async for place in places():
-        storage = faulty_storage(icechunk.in_memory_storage(), faults)
-        through = await got_through(Repository.create_async(storage), place)
+        storage = faulty_storage(icechunk.local_filesystem_storage(tmp_path / str(place)), faults)
+        through = await got_through(Repository.create_async(storage), place, late)
         if await Repository.exists_async(storage):
             repo = await Repository.open_async(storage)
         else:
@@ -344,7 +367,7 @@ async def test_creating_a_repository_that_is_cancelled_makes_it_or_not(faults: F
     "verb", ["create_branch", "delete_branch", "reset_branch", "create_tag", "delete_tag"]
 )
 async def test_changes_of_refs_that_are_cancelled_are_made_or_not(
-    storage: icechunk.Storage, verb: str
+    storage: icechunk.Storage, verb: str, late: bool
 ) -> None:
     repo = await Repository.create_async(storage)
     initial = await repo.lookup_branch_async("main")
@@ -359,7 +382,7 @@ async def test_changes_of_refs_that_are_cancelled_are_made_or_not(
             await repo.create_tag_async(name, initial)
         target = [tip] if verb in ("create_branch", "reset_branch", "create_tag") else []
         change: Callable[..., Awaitable[None]] = getattr(repo, f"{verb}_async")
-        through = await got_through(change(name, *target), place)  # type: ignore[arg-type]
+        through = await got_through(change(name, *target), place, late)  # type: ignore[arg-type]
         if verb.endswith("tag"):
             listed = await repo.list_tags_async()
         else:
@@ -377,9 +400,11 @@ async def test_changes_of_refs_that_are_cancelled_are_made_or_not(
     await check_repository(storage, {"a": [-1] * 8})
 
 
+@pytest.mark.parametrize("cancelled", range(3))
+@pytest.mark.parametrize("company", ["tasks", "threads after tasks", "threads before tasks"])
 @pytest.mark.parametrize("asked", ["manifest", "snapshot"])
 async def test_who_is_cancelled_cancels_nobody_who_waits_for_the_same_object(
-    asked: str, faults: Faults
+    asked: str, company: str, cancelled: int, faults: Faults
 ) -> None:
     """Neither on the same loop, nor on another one, nor in a thread."""
     storage = faulty_storage(icechunk.in_memory_storage(), faults)
@@ -389,45 +414,48 @@ async def test_who_is_cancelled_cancels_nobody_who_waits_for_the_same_object(
     for chunk in range(8):
         await session.store.set(f"a/c/{chunk}", buffer(chunk))
     tip = await session.commit_async("write")
+    repo = await Repository.open_async(storage)
+    store = (await repo.readonly_session_async("main")).store if asked == "manifest" else None
     faults.clear()
     faults.delay("get*", f"{asked}s/*", seconds=0.03)
-    for cancelled in range(4):
-        repo = await Repository.open_async(storage)
-        store = (await repo.readonly_session_async("main")).store if asked == "manifest" else None
 
-        async def ask(number: int, repo: Repository = repo, store: Any = store) -> int:
-            if store is None:
-                store = (await repo.readonly_session_async(snapshot_id=tip)).store
-            found = await store.get(f"a/c/{number}", PROTOTYPE)
-            assert found is not None
-            return int(np.frombuffer(found.to_bytes(), "<i4")[0])
+    async def ask(number: int) -> int:
+        asked_store = store or (await repo.readonly_session_async(snapshot_id=tip)).store
+        found = await asked_store.get(f"a/c/{number}", PROTOTYPE)
+        assert found is not None
+        return int(np.frombuffer(found.to_bytes(), "<i4")[0])
 
-        def ask_blocking(number: int, repo: Repository = repo, store: Any = store) -> int:
-            if store is None:
-                store = repo.readonly_session(snapshot_id=tip).store
-            found = store.get_sync(f"a/c/{number}")
-            assert found is not None
-            return int(np.frombuffer(found.to_bytes(), "<i4")[0])
+    def ask_blocking(number: int) -> int:
+        asked_store = store or repo.readonly_session(snapshot_id=tip).store
+        found = asked_store.get_sync(f"a/c/{number}")
+        assert found is not None
+        return int(np.frombuffer(found.to_bytes(), "<i4")[0])
 
-        before = faults.count("get*", f"{asked}s/*")
-        tasks = [asyncio.ensure_future(ask(number)) for number in range(4)]
-        answers: list[int] = []
-        threads = [
-            threading.Thread(target=lambda ask=ask_blocking, to=answers: to.append(ask(4)), daemon=True),
-            threading.Thread(target=lambda ask=ask, to=answers: to.append(asyncio.run(ask(5))), daemon=True),
-        ]
+    answers: list[int] = []
+    threads: list[threading.Thread] = []
+
+    async def start_threads() -> None:
+        threads.append(threading.Thread(target=lambda: answers.append(ask_blocking(4)), daemon=True))
+        threads.append(threading.Thread(target=lambda: answers.append(asyncio.run(ask(5))), daemon=True))
         for thread in threads:
             thread.start()
         await asyncio.sleep(0.005)
-        tasks[cancelled].cancel()
-        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for thread in threads:
-            await asyncio.to_thread(thread.join, 10)
-        assert isinstance(outcomes.pop(cancelled), asyncio.CancelledError)
-        assert outcomes == [number for number in range(4) if number != cancelled]
-        assert sorted(answers) == [4, 5]
-        # At most one fetch for each loop and for the threads, and one more for the one that was cancelled.
-        assert faults.count("get*", f"{asked}s/*") - before <= 4
+
+    if company == "threads before tasks":
+        await start_threads()
+    tasks = [asyncio.ensure_future(ask(number)) for number in range(3)]
+    await asyncio.sleep(0.005)
+    if company == "threads after tasks":
+        await start_threads()
+    tasks[cancelled].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 10)
+    assert isinstance(outcomes.pop(cancelled), asyncio.CancelledError)
+    assert outcomes == [number for number in range(3) if number != cancelled]
+    assert sorted(answers) == ([4, 5] if threads else [])
+    # At most one fetch for each loop and for the threads, and one more for the one that was cancelled.
+    assert faults.count("get*", f"{asked}s/*") <= (4 if threads else 2)
 
 
 async def test_who_asks_first_and_is_cancelled_leaves_nothing_behind(faults: Faults) -> None:

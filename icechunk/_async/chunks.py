@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from icechunk._async.assets import AsyncAssets
     from icechunk._async.virtual import AsyncVirtualChunks
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.paths import Coordinates
     from icechunk._core.session_state import SessionState
     from icechunk._format.manifest import Manifest
@@ -116,13 +117,14 @@ class AsyncChunks:
         manifest = await self._fetch_manifest_async(manifest_ref)
         return manifest.find(node.id, coordinates) is not None
 
-    async def coordinates_async(self, node: Node) -> AsyncIterator[NDArray[np.uint32]]:
+    async def coordinates_async(self, node: Node, changes: ChangeSet) -> AsyncIterator[NDArray[np.uint32]]:
         """Coordinates of all chunks of an array, each once: batches of uint32, shape (n, ndim).
 
-        Those recorded in the session come first, then manifest by manifest.
+        Those recorded in `changes` come first, then manifest by manifest. `changes` is the
+        session's change set from when the caller looked up `node`: a commit replaces both.
         """
         assert node.array is not None
-        recorded = self._state.chunk_changes(node)
+        recorded = self._state.chunk_changes(node, changes)
         if recorded is not None and len(recorded[0]):
             yield recorded[0].coords
         for manifest_ref in node.array.manifests:
@@ -135,10 +137,10 @@ class AsyncChunks:
             if len(references):
                 yield references.coords
 
-    async def size_async(self, node: Node) -> int:
+    async def size_async(self, node: Node, changes: ChangeSet) -> int:
         """Sum of the lengths of all chunks of an array, in bytes."""
         assert node.array is not None
-        recorded = self._state.chunk_changes(node)
+        recorded = self._state.chunk_changes(node, changes)
         total = 0 if recorded is None else int(recorded[0].rows["length"].sum())
 
         async def stored_async(manifest_ref: ManifestRef) -> int:

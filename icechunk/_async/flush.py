@@ -163,7 +163,7 @@ def _plan(
         [dimension.num_chunks for dimension in array.shape],
         array.dimension_names,
     )
-    recorded = state.chunk_changes(node)
+    recorded = state.chunk_changes(node, state.changes)
     if recorded is None:
         ndim = len(array.shape)
         recorded = ChunkRefs.empty(ndim), np.empty((0, ndim), np.uint32)

@@ -104,10 +104,11 @@ class AsyncKeys:
     async def getsize_prefix_async(self, prefix: str) -> int:
         """Size in bytes of all values under a node."""
         total = 0
+        changes = self._state.changes
         for node in self._nodes_under(prefix):
             total += len(node.user_data)
             if node.array is not None:
-                total += await self._chunks.size_async(node)
+                total += await self._chunks.size_async(node, changes)
         return total
 
     async def set_async(self, key: str, data: Buffer, size: int) -> None:
@@ -150,7 +151,7 @@ class AsyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        async for batch in self._chunks.coordinates_async(array):
+        async for batch in self._chunks.coordinates_async(array, self._state.changes):
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
                     await self._chunks.delete_async(array.path, tuple(coordinates))
@@ -167,13 +168,14 @@ class AsyncKeys:
         InvalidInputError
             Kind `bad-key-prefix`: there is no node of that path.
         """
+        changes = self._state.changes
         nodes = self._nodes_under(prefix)
         for node in nodes:
             yield document_key(node.path)
         for node in nodes:
             if node.array is None:
                 continue
-            async for batch in self._chunks.coordinates_async(node):
+            async for batch in self._chunks.coordinates_async(node, changes):
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -197,7 +199,7 @@ class AsyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        async for batch in self._chunks.coordinates_async(array):
+        async for batch in self._chunks.coordinates_async(array, self._state.changes):
             for key in _spell(array.path, batch):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]

@@ -20,7 +20,7 @@ from icechunk._core.config_document import (
     encode_config_yaml,
 )
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID
-from icechunk._core.locations import authorized_prefixes
+from icechunk._core.locations import authorized_prefixes, check_access, usable_containers
 from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._core.repository_state import RepositoryState, SessionType
@@ -119,6 +119,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
         effective = effective_config(storage_defaults, None, config)
+        check_access(usable_containers(effective.virtual_chunk_containers), access)
         cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count()))
         assets = AsyncAssets.of(cache)
         await _check_creatable_async(assets, check_clean_root)
@@ -185,6 +186,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
                 ErrorKind.REPOSITORY_NOT_FOUND,
             )
         effective = effective_config(storage_defaults, found.config, config)
+        check_access(usable_containers(effective.virtual_chunk_containers), access)
         settings = resolve(effective, storage_defaults, cpu_count())
         if settings != provisional:
             repo_info = cache.repo_info
@@ -345,6 +347,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         access: Mapping[str, Any] = self._virtual_access
         if authorize_virtual_chunk_access is not None:
             access = authorized_prefixes(authorize_virtual_chunk_access)
+        check_access(usable_containers(effective.virtual_chunk_containers), access)
         repository = type(self)()
         repository._assemble(
             cache,

@@ -104,9 +104,7 @@ class AsyncObjectBackend:
         async def fetch_async(part: int) -> None:
             first, last = bounds[part], bounds[part + 1]
             data = await store.get_range_async(self._above + key, start=first, end=last)
-            buffer[first - start : last - start] = np.frombuffer(
-                memoryview(_whole(key, data, last - first)), np.uint8
-            )
+            buffer[first - start : last - start] = np.frombuffer(_whole(key, data, last - first), np.uint8)
 
         await map_concurrently_async(fetch_async, range(parts), parts)
         return buffer.data

@@ -40,7 +40,7 @@ def resolve_range(request: ByteRequest | None, length: int) -> tuple[int, int]:
             raise _invalid(request)
         start, end = max(length - request.suffix, 0), length
     else:
-        raise InvalidInputError(f"not a byte request: {request!r}", ErrorKind.INVALID_BYTE_RANGE)
+        raise InvalidInputError(f"Unexpected byte_range, got {request!r}", ErrorKind.INVALID_BYTE_RANGE)
     if start < 0 or end < start:
         raise _invalid(request)
     return min(start, length), min(end, length)

@@ -119,9 +119,11 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_multi_constructor("!", _construct_variant)
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a string needs no quotes: YAML 1.1 reads more words as something else than 1.2."""
-    return bool(_PLAIN.fullmatch(text)) and text.lower() not in _RESERVED
+def _style(text: str) -> str:
+    """How to quote a string: not at all if nobody can take it for something else."""
+    if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
+        return ""
+    return "'" if text.isprintable() else '"'
 
 
 class _Dumper(yaml.SafeDumper):
@@ -139,8 +141,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = None if _is_plain(text) else "'"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    style = _style(text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style or None)
 
 
 def _represent_variant(dumper: yaml.SafeDumper, variant: Variant) -> yaml.Node:
@@ -150,8 +152,8 @@ def _represent_variant(dumper: yaml.SafeDumper, variant: Variant) -> yaml.Node:
     if isinstance(variant.payload, list):
         return dumper.represent_sequence(tag, variant.payload)
     node = dumper.represent_data(variant.payload)
-    plain = not isinstance(variant.payload, str) or _is_plain(variant.payload)
-    return dumper.represent_scalar(tag, node.value, style="" if plain else "'")
+    style = _style(variant.payload) if isinstance(variant.payload, str) else ""
+    return dumper.represent_scalar(tag, node.value, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)

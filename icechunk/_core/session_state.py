@@ -281,10 +281,10 @@ class SessionState:
             elif node.id in self.changes.chunks:
                 self.changes.chunks[node.id].forget(coordinates)
 
-    def chunk_changes(self, node: Node) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:
-        """Recorded references and removals of an array as columns; None when there are none."""
+    def chunk_changes(self, node: Node, changes: ChangeSet) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:
+        """References and removals of an array in a change set, as columns; None when there are none."""
         with self._lock:
-            table = self.changes.chunks.get(node.id)
+            table = changes.chunks.get(node.id)
             return table.changes() if table else None
 
     def read_changes(self) -> tuple[ChangeSet, dict[bytes, NDArray[np.uint32]]]:

@@ -44,6 +44,7 @@ USER_AGENT = f"icechunk-python/{__version__}"
 
 _DEFAULT_STREAM_TIMEOUT = 60
 _NO_TIMEOUT = timedelta(days=1)
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def effective(setting: Setting, name: str) -> Any:
@@ -103,7 +104,7 @@ def keeps_buffers(storage: ObjectStorage) -> bool:
 
 
 def _s3_store(storage: S3Storage, settings: StorageSettings, headers: dict[str, str]) -> S3Store:
-    endpoint = storage.endpoint_url or _endpoint_of_environment()
+    endpoint = _endpoint(storage)
     if endpoint is not None and endpoint.startswith("http://") and not storage.allow_http:
         raise StorageError(
             f"the endpoint {endpoint} is not encrypted: pass `allow_http=True` to use it all the same",
@@ -146,11 +147,18 @@ def _s3_store(storage: S3Storage, settings: StorageSettings, headers: dict[str, 
         ) from error
 
 
-def _endpoint_of_environment() -> str | None:
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+def _endpoint(storage: S3Storage) -> str | None:
+    """The endpoint that was given, or that of the environment; None for Amazon's own."""
+    if storage.endpoint_url is not None:
+        return storage.endpoint_url
+    configured = [os.environ[name] for name in _ENDPOINT_VARIABLES if os.environ.get(name)]
+    if not configured:
         return None
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+        return configured[0]
+    # obstore does not know the variable that switches the others off, so it has to be told the usual endpoint.
+    region = storage.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return f"https://s3.{region or 'us-east-1'}.amazonaws.com"
 
 
 def _can_be_in_host(bucket: str, endpoint: str | None) -> bool:

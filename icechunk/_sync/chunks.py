@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from icechunk._sync.assets import SyncAssets
     from icechunk._sync.virtual import SyncVirtualChunks
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.paths import Coordinates
     from icechunk._core.session_state import SessionState
     from icechunk._format.manifest import Manifest
@@ -117,13 +118,14 @@ class SyncChunks:
         manifest = self._fetch_manifest(manifest_ref)
         return manifest.find(node.id, coordinates) is not None
 
-    def coordinates(self, node: Node) -> Iterator[NDArray[np.uint32]]:
+    def coordinates(self, node: Node, changes: ChangeSet) -> Iterator[NDArray[np.uint32]]:
         """Coordinates of all chunks of an array, each once: batches of uint32, shape (n, ndim).
 
-        Those recorded in the session come first, then manifest by manifest.
+        Those recorded in `changes` come first, then manifest by manifest. `changes` is the
+        session's change set from when the caller looked up `node`: a commit replaces both.
         """
         assert node.array is not None
-        recorded = self._state.chunk_changes(node)
+        recorded = self._state.chunk_changes(node, changes)
         if recorded is not None and len(recorded[0]):
             yield recorded[0].coords
         for manifest_ref in node.array.manifests:
@@ -136,10 +138,10 @@ class SyncChunks:
             if len(references):
                 yield references.coords
 
-    def size(self, node: Node) -> int:
+    def size(self, node: Node, changes: ChangeSet) -> int:
         """Sum of the lengths of all chunks of an array, in bytes."""
         assert node.array is not None
-        recorded = self._state.chunk_changes(node)
+        recorded = self._state.chunk_changes(node, changes)
         total = 0 if recorded is None else int(recorded[0].rows["length"].sum())
 
         def stored(manifest_ref: ManifestRef) -> int:

@@ -105,10 +105,11 @@ class SyncKeys:
     def getsize_prefix(self, prefix: str) -> int:
         """Size in bytes of all values under a node."""
         total = 0
+        changes = self._state.changes
         for node in self._nodes_under(prefix):
             total += len(node.user_data)
             if node.array is not None:
-                total += self._chunks.size(node)
+                total += self._chunks.size(node, changes)
         return total
 
     def set(self, key: str, data: Buffer, size: int) -> None:
@@ -151,7 +152,7 @@ class SyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        for batch in self._chunks.coordinates(array):
+        for batch in self._chunks.coordinates(array, self._state.changes):
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
                     self._chunks.delete(array.path, tuple(coordinates))
@@ -168,13 +169,14 @@ class SyncKeys:
         InvalidInputError
             Kind `bad-key-prefix`: there is no node of that path.
         """
+        changes = self._state.changes
         nodes = self._nodes_under(prefix)
         for node in nodes:
             yield document_key(node.path)
         for node in nodes:
             if node.array is None:
                 continue
-            for batch in self._chunks.coordinates(node):
+            for batch in self._chunks.coordinates(node, changes):
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -198,7 +200,7 @@ class SyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        for batch in self._chunks.coordinates(array):
+        for batch in self._chunks.coordinates(array, self._state.changes):
             for key in _spell(array.path, batch):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]

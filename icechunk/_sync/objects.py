@@ -105,9 +105,7 @@ class SyncObjectBackend:
         def fetch(part: int) -> None:
             first, last = bounds[part], bounds[part + 1]
             data = store.get_range(self._above + key, start=first, end=last)
-            buffer[first - start : last - start] = np.frombuffer(
-                memoryview(_whole(key, data, last - first)), np.uint8
-            )
+            buffer[first - start : last - start] = np.frombuffer(_whole(key, data, last - first), np.uint8)
 
         map_concurrently(fetch, range(parts), parts)
         return buffer.data

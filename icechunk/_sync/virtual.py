@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icechunk._core.locations import check_access, credential_for, usable_containers
+from icechunk._core.locations import credential_for, usable_containers
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.virtual_files import read_file_range
 from icechunk.virtual import ObjectStoreConfig
@@ -29,7 +29,6 @@ class SyncVirtualChunks:
     def __init__(self, config: RepositoryConfig, access: Mapping[str, AnyCredential | None]) -> None:
         self._containers = usable_containers(config.virtual_chunk_containers)
         self._access = access
-        check_access(self._containers, access)
 
     def read(self, reference: ChunkRef, start: int, end: int) -> bytes:
         """Bytes `start` to `end` of the file of a virtual chunk.

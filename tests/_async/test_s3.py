@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ import pytest
 from icechunk._async.backends import open_backend_async
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
+from icechunk._io.stores import Clients
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
-from icechunk.storage import Version, s3_storage
+from icechunk.storage import S3Storage, Version, s3_storage
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
@@ -243,3 +244,47 @@ async def test_a_missing_bucket_is_no_missing_object_async(s3_server: str) -> No
         with pytest.raises(StorageError, match="NoSuchBucket") as raised:
             await operation()
         assert raised.value.kind == "object-store"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "endpoint"),
+    [
+        (
+            {"endpoint_url": "https://objects.example.com:9000"},
+            {},
+            "https://climate.objects.example.com:9000",
+        ),
+        (
+            {"endpoint_url": "https://objects.example.com", "force_path_style": True},
+            {},
+            "https://objects.example.com",
+        ),
+        ({"endpoint_url": "https://localhost:9000"}, {}, "https://localhost:9000"),
+        ({"endpoint_url": "https://10.1.2.3"}, {}, "https://10.1.2.3"),
+        ({"bucket": "climate.data", "endpoint_url": "https://example.com"}, {}, "https://example.com"),
+        ({}, {"AWS_ENDPOINT_URL": "https://example.com"}, "https://climate.example.com"),
+        (
+            {"endpoint_url": "https://a.org"},
+            {"AWS_ENDPOINT_URL_S3": "https://b.org"},
+            "https://climate.a.org",
+        ),
+        ({}, {}, None),
+        (
+            {"region": "eu-west-1"},
+            {"AWS_ENDPOINT_URL": "https://b.org", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            "https://climate.s3.eu-west-1.amazonaws.com",
+        ),
+    ],
+)
+def test_the_bucket_is_addressed_as_the_endpoint_wants_it(
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    environment: dict[str, str],
+    endpoint: str | None,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    storage = s3_storage(**{"bucket": "climate", "prefix": "p", "anonymous": True, **options})
+    assert isinstance(storage, S3Storage)
+    config = Clients(storage, QUICK).reader().config  # type: ignore[union-attr]
+    assert config.get("aws_endpoint_url_s3", config.get("endpoint")) == endpoint

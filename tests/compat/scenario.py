@@ -211,6 +211,28 @@ def write_history(ic: Any, storage: Any, chapters: Chapters | None = None) -> To
     return Told(detached=detached, released=tuple(sorted(released)))
 
 
+def continue_history(repository: Any) -> str:
+    """Commit on top of a told story, touching manifests of every kind; returns the new tip."""
+    session = repository.writable_session("main")
+    root: Any = zarr.open_group(session.store)
+    root["split"][0:6, 0:2] = 200
+    root["native"][:] = 9
+    root["growing"].resize((8,))
+    root["growing"][6:] = (60, 70)
+    root["virtual/plain"][10:20] = np.arange(10)
+    root["virtual/many"][3, 6:8] = (1, 2)  # the only chunk there that was missing
+    root.create_group("more", attributes={"by": "another"})
+    del root["names/b-c"]
+    return str(session.commit("continued", metadata=METADATA))
+
+
+def continued_values(before: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """What the changed arrays hold then, from what the split one held before."""
+    split = before["split"].copy()
+    split[0:6, 0:2] = 200
+    return {"split": split, "native": [9] * 4, "growing": [1, 2, 3, 4, 5, 0, 60, 70]}
+
+
 def create(ic: Any, storage: Any, chapters: Chapters) -> Any:
     """An empty repository with the golden configuration."""
     config = golden_config(ic)

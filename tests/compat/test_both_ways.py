@@ -125,6 +125,36 @@ def test_operations_are_logged_alike(written_by_us: tuple[Description, Descripti
     ]
 
 
+@SPEC_VERSIONS
+@pytest.mark.parametrize("continues", ["ours", "official"])
+def test_a_story_that_the_other_continues(
+    ours: Any, official: Any, tmp_path: Path, spec_version: int, continues: str
+) -> None:
+    """The official implementation tells it, virtual chunks included; who goes on leaves the same behind."""
+    scenario.write_virtual_files(tmp_path / "virtual")
+    storage = official.local_filesystem_storage(str(tmp_path / "repository"))
+    scenario.write_history(official, storage, CHAPTERS[spec_version])
+    before = _read(official, tmp_path / "repository", (), describe.SECTIONS)
+    ic = ours if continues == "ours" else official
+    tip = scenario.continue_history(
+        ic.Repository.open(ic.local_filesystem_storage(str(tmp_path / "repository")))
+    )
+    after = _read(official, tmp_path / "repository", (), describe.SECTIONS)
+    assert _read(ours, tmp_path / "repository", ()) == {name: after[name] for name in describe.OUR_SECTIONS}
+    for section in ("documents", "values", "chunks", "kinds", "references"):
+        new = after[section].pop(tip)
+        assert after[section] == before[section]
+        if section == "references":
+            rows = {tuple(row[0]): row for row in new["arrays"]["virtual/many"]}
+            old = before[section][before["refs"]["branches"]["main"]]["arrays"]["virtual/many"]
+            assert rows.pop((3, 3))[1] == "inline"
+            assert list(rows.values()) == old
+    (change,) = [
+        step for name, step in after["diffs"].items() if name not in before["diffs"] and tip in name
+    ][:1]
+    assert change["updated_chunks"]["/virtual/many"] == [[3, 3]]
+
+
 def _by_message(told: Description, section: str) -> Description:
     """A section with messages in place of the ids of snapshots."""
     messages = {info["id"]: info["message"] for history in told["history"].values() for info in history}

@@ -379,7 +379,7 @@ def test_faults_are_located(document: Any, place: str) -> None:
         *["a", "us-east-1", "s3://b/p/", "http://x:9", "x" * 3000],
         *["yes", "No", "on", "y", "null", "~", "true", "12", "0o17", "1e5", "1:30", "1_000", ".5", "0x1f"],
         *["2024-01-01", "=", "<<", "-", "", " ", "a b", "a: b", "a #b", "#", "!s3", "*a", "&a", "[", "{}"],
-        *["'", '"', "\\", "%", "@", "`", "é", "\n", "a\nb", "\x07", "\u2028", "\ufeff"],
+        *["'", '"', "\\", "%", "@", "`", "é", "\n", "a\nb", "\x07", "\u2028", "\ufeff", "\x85"],
     ],
 )
 def test_any_string_survives(text: str) -> None:
