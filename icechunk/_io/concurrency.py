@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+import anyio
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable
 
@@ -26,7 +28,7 @@ Arguments = ParamSpec("Arguments")
 
 async def sleep_async(seconds: float) -> None:
     """Wait without holding up the event loop."""
-    await asyncio.sleep(seconds)
+    await anyio.sleep(seconds)
 
 
 def sleep(seconds: float) -> None:
@@ -70,15 +72,12 @@ async def map_concurrently_async(
         for number in numbers:
             results[number] = await function(todo[number])
 
-    tasks = [asyncio.ensure_future(work_async()) for _ in range(min(limit, len(todo)))]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with anyio.create_task_group() as group:
+            for _ in range(min(limit, len(todo))):
+                group.start_soon(work_async)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
     return results
 
 

@@ -32,6 +32,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from aiofiles.os import wrap
+
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.concurrency import run_in_thread_async
 from icechunk._io.locks import exclusively
@@ -108,13 +110,21 @@ class Files:
         """The bytes of an object, or exactly those of a range."""
         file = os.open(self.path(key), _READ)
         try:
+            if end is not None and 0 <= start < end <= start + _LARGEST_CALL:
+                data = _read_piece(file, start, end - start)
+                if len(data) == end - start:  # the usual case: no need to ask for the size
+                    return data
             return _read_at(file, *_extent(key, os.fstat(file).st_size, start, end))
         finally:
             os.close(file)
 
     async def read_async(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        if end is not None and end - start > INLINE_LIMIT:
+            return await self._read_in_thread_async(key, start, end)
         pieces = self._read_cached(key, ((start, end),)) if self._reads_on_loop else None
-        return await run_in_thread_async(self.read, key, start, end) if pieces is None else pieces[0]
+        return await self._read_in_thread_async(key, start, end) if pieces is None else pieces[0]
+
+    _read_in_thread_async = wrap(read)
 
     def read_ranges(self, key: str, ranges: Ranges) -> list[bytes]:
         """The bytes of several ranges."""
@@ -127,7 +137,9 @@ class Files:
 
     async def read_ranges_async(self, key: str, ranges: Ranges) -> list[bytes]:
         pieces = self._read_cached(key, ranges) if self._reads_on_loop else None
-        return await run_in_thread_async(self.read_ranges, key, ranges) if pieces is None else pieces
+        return await self._read_ranges_in_thread_async(key, ranges) if pieces is None else pieces
+
+    _read_ranges_in_thread_async = wrap(read_ranges)
 
     def read_versioned(self, key: str, known: str | None) -> tuple[bytes, str] | None:
         """The bytes of an object and their version; None when that is `known`."""
@@ -136,13 +148,17 @@ class Files:
     async def read_versioned_async(self, key: str, known: str | None) -> tuple[bytes, str] | None:
         pieces = self._read_cached(key, ((0, None),)) if self._reads_on_loop else None
         if pieces is None:
-            return await run_in_thread_async(self.read_versioned, key, known)
+            return await self._read_versioned_in_thread_async(key, known)
         return _unless_known(pieces[0], known)
+
+    _read_versioned_in_thread_async = wrap(read_versioned)
 
     def _read_cached(self, key: str, ranges: Ranges) -> list[bytes] | None:
         """What `read_ranges` answers, or None when that is too much or would wait for the disk."""
         file = os.open(self.path(key), _READ)
         try:
+            if len(ranges) == 1 and (found := _read_known_range(file, *ranges[0])) is not None:
+                return [found]
             length = os.fstat(file).st_size
             allowance = INLINE_LIMIT
             pieces = []
@@ -173,8 +189,7 @@ class Files:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path(key))
         return Found(key, found.st_size, found.st_mtime)
 
-    async def status_async(self, key: str) -> Found:
-        return await run_in_thread_async(self.status, key)
+    status_async = wrap(status)
 
     def batches(self, prefix: str) -> Iterator[list[Found]]:
         """All objects in a directory and below, in batches. What vanishes meanwhile is left out."""
@@ -219,8 +234,7 @@ class Files:
             raise
         self._make_names_durable(path)
 
-    async def write_async(self, key: str, data: Buffer) -> None:
-        await run_in_thread_async(self.write, key, data)
+    write_async = wrap(write)
 
     def write_if(self, key: str, data: Buffer, expected: str | None) -> str | None:
         """Write an object whose version is `expected`, or with None a new one; return its version.
@@ -248,8 +262,7 @@ class Files:
             self._make_names_durable(path)
         return digest(data) if written else None
 
-    async def write_if_async(self, key: str, data: Buffer, expected: str | None) -> str | None:
-        return await run_in_thread_async(self.write_if, key, data, expected)
+    write_if_async = wrap(write_if)
 
     def copy(self, source: str, target: str, expected: str | None) -> bool:
         """Copy an object whose version is `expected` (None: any); the answer says whether it was."""
@@ -259,8 +272,7 @@ class Files:
         self.write(target, data)
         return True
 
-    async def copy_async(self, source: str, target: str, expected: str | None) -> bool:
-        return await run_in_thread_async(self.copy, source, target, expected)
+    copy_async = wrap(copy)
 
     def delete(self, keys: Sequence[str]) -> list[tuple[str, str]]:
         """Delete objects; return the failures and their reasons. Missing objects are no failures."""
@@ -274,15 +286,13 @@ class Files:
                 failures.append((key, str(error)))
         return failures
 
-    async def delete_async(self, keys: Sequence[str]) -> list[tuple[str, str]]:
-        return await run_in_thread_async(self.delete, keys)
+    delete_async = wrap(delete)
 
     def make_root(self) -> None:
         """Make the root directory and those above it, as far as they are missing."""
         self._make_directory(self.root)
 
-    async def make_root_async(self) -> None:
-        await run_in_thread_async(self.make_root)
+    make_root_async = wrap(make_root)
 
     def _write_beside(self, path: str, data: Buffer) -> str:
         """Write a temporary file for `path`, and return its path."""
@@ -344,6 +354,14 @@ def _extent(key: str, length: int, start: int, end: int | None) -> tuple[int, in
 def _next(batches: Iterator[list[Found]]) -> list[Found]:
     """The next batch; an empty one at the end."""
     return next(batches, [])
+
+
+def _read_known_range(file: int, start: int, end: int | None) -> bytes | None:
+    """A range that is there, without asking for the size of the file; None if it has to be asked for."""
+    if end is None or not 0 <= start < end <= start + INLINE_LIMIT:
+        return None
+    piece = bytearray(end - start)
+    return bytes(piece) if _read_without_waiting(file, piece, start) == len(piece) else None
 
 
 def _unless_known(data: bytes, known: str | None) -> tuple[bytes, str] | None:

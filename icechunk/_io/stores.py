@@ -156,7 +156,7 @@ def _endpoint(storage: S3Storage) -> str | None:
         return None
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
         return configured[0]
-    # obstore does not know the variable that switches the others off, so it has to be told the usual endpoint.
+    # obstore does not know the variable that switches the others off: tell it the usual endpoint.
     region = storage.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return f"https://s3.{region or 'us-east-1'}.amazonaws.com"
 

@@ -287,4 +287,4 @@ def test_the_bucket_is_addressed_as_the_endpoint_wants_it(
     storage = s3_storage(**{"bucket": "climate", "prefix": "p", "anonymous": True, **options})
     assert isinstance(storage, S3Storage)
     config = Clients(storage, QUICK).reader().config  # type: ignore[union-attr]
-    assert config.get("aws_endpoint_url_s3", config.get("endpoint")) == endpoint
+    assert config.get("endpoint_url_s3", config.get("endpoint")) == endpoint

@@ -250,13 +250,25 @@ def test_a_missing_bucket_is_no_missing_object(s3_server: str) -> None:
 @pytest.mark.parametrize(
     ("options", "environment", "endpoint"),
     [
-        ({"endpoint_url": "https://objects.example.com:9000"}, {}, "https://climate.objects.example.com:9000"),
-        ({"endpoint_url": "https://objects.example.com", "force_path_style": True}, {}, "https://objects.example.com"),
+        (
+            {"endpoint_url": "https://objects.example.com:9000"},
+            {},
+            "https://climate.objects.example.com:9000",
+        ),
+        (
+            {"endpoint_url": "https://objects.example.com", "force_path_style": True},
+            {},
+            "https://objects.example.com",
+        ),
         ({"endpoint_url": "https://localhost:9000"}, {}, "https://localhost:9000"),
         ({"endpoint_url": "https://10.1.2.3"}, {}, "https://10.1.2.3"),
         ({"bucket": "climate.data", "endpoint_url": "https://example.com"}, {}, "https://example.com"),
         ({}, {"AWS_ENDPOINT_URL": "https://example.com"}, "https://climate.example.com"),
-        ({"endpoint_url": "https://a.org"}, {"AWS_ENDPOINT_URL_S3": "https://b.org"}, "https://climate.a.org"),
+        (
+            {"endpoint_url": "https://a.org"},
+            {"AWS_ENDPOINT_URL_S3": "https://b.org"},
+            "https://climate.a.org",
+        ),
         ({}, {}, None),
         (
             {"region": "eu-west-1"},
@@ -266,11 +278,14 @@ def test_a_missing_bucket_is_no_missing_object(s3_server: str) -> None:
     ],
 )
 def test_the_bucket_is_addressed_as_the_endpoint_wants_it(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], environment: dict[str, str], endpoint: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    environment: dict[str, str],
+    endpoint: str | None,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     storage = s3_storage(**{"bucket": "climate", "prefix": "p", "anonymous": True, **options})
     assert isinstance(storage, S3Storage)
     config = Clients(storage, QUICK).reader().config  # type: ignore[union-attr]
-    assert config.get("aws_endpoint_url_s3", config.get("endpoint")) == endpoint
+    assert config.get("endpoint_url_s3", config.get("endpoint")) == endpoint
