@@ -68,7 +68,7 @@ def test_async_client(tmp_path: Path, where: str) -> None:
     said = run_example("async_client.py", *place, "--stations", "4", "--reports", "2")
     assert "8 reports of 4 stations" in said
     assert "branches: corrected, main" in said
-    assert "changed from reported to corrected: /station-00" in said
+    assert "changed on corrected: /station-00" in said
     if where == "directory":
         assert len(history(tmp_path / "weather")) == 10
 

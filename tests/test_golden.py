@@ -98,6 +98,19 @@ def test_we_continue_its_history(name: str, tmp_path: Path) -> None:
     assert again["more"].attrs["by"] == "another"
 
 
+def test_released_snapshots_are_gone(tmp_path: Path) -> None:
+    """Expiration took them out of the repo object; their files are still there."""
+    unpacked = golden.unpack("spec-2", tmp_path)
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(unpacked.path)))
+    assert unpacked.about["released"]
+    for snapshot_id in unpacked.about["released"]:
+        assert (unpacked.path / "snapshots" / snapshot_id).exists()
+        with pytest.raises(icechunk.SnapshotNotFoundError):
+            repository.lookup_snapshot(snapshot_id)
+        with pytest.raises(icechunk.SnapshotNotFoundError):
+            repository.readonly_session(snapshot_id=snapshot_id)
+
+
 async def test_we_read_it_on_an_event_loop(tmp_path: Path) -> None:
     unpacked = golden.unpack("spec-2", tmp_path)
     storage = icechunk.local_filesystem_storage(str(unpacked.path))

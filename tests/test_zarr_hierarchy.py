@@ -149,7 +149,7 @@ class IcechunkHierarchy(ZarrHierarchyStateMachine):
         assert sorted(self.store.list_dir(path)) == sorted(expected)  # type: ignore[call-overload]
 
 
-EFFORT = {"memory": (25, 30), "directory": (10, 25), "s3": (2, 15)}
+EFFORT = {"memory": (14, 30), "directory": (5, 25), "s3": (1, 15)}
 """How many hierarchies are tried in a place, and how many changes are made to each."""
 
 

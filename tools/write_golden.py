@@ -80,7 +80,7 @@ def _write_migrated(directory: Path) -> None:
 
 def _write_with_old_release(directory: Path, interpreter: str) -> None:
     path = directory / "spec-1-by-1.1"
-    command = [interpreter, str(OLD_RELEASE), "write", str(path)]
+    command = [interpreter, "-E", str(OLD_RELEASE), "write", str(path)]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, cwd=directory).stdout)
     told = scenario.Told(detached=tuple(answer["detached"]), released=tuple(answer["released"]))
     _record("spec-1-by-1.1", path, told, written_by=f"icechunk {answer['version']}")

@@ -7,6 +7,7 @@ snapshot happen together, also when the caller is cancelled in between.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from icechunk._async.flush import Flushed, flush_async
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
+
+
+class _LandedBefore(Exception):  # not an error
+    """An earlier attempt landed, though its answer was lost and somebody has written since."""
 
 
 async def commit_session_async(
@@ -85,6 +90,9 @@ async def _move_branch_async(state: SessionState, assets: AsyncAssets, snapshot:
     )
 
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+        if info.snapshot_index(entry.id) is not None:
+            raise _LandedBefore
         return commit(info, branch, entry, stamp)
 
-    await update_repo_info_async(assets, change)
+    with suppress(_LandedBefore):
+        await update_repo_info_async(assets, change)

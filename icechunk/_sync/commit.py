@@ -8,6 +8,7 @@ snapshot happen together, also when the caller is cancelled in between.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from icechunk._sync.flush import Flushed, flush
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
+
+
+class _LandedBefore(Exception):  # not an error
+    """An earlier attempt landed, though its answer was lost and somebody has written since."""
 
 
 def commit_session(
@@ -86,6 +91,9 @@ def _move_branch(state: SessionState, assets: SyncAssets, snapshot: Snapshot) ->
     )
 
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+        if info.snapshot_index(entry.id) is not None:
+            raise _LandedBefore
         return commit(info, branch, entry, stamp)
 
-    update_repo_info(assets, change)
+    with suppress(_LandedBefore):
+        update_repo_info(assets, change)

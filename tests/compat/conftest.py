@@ -42,11 +42,10 @@ def old_release() -> Callable[..., Any]:
     interpreter = os.environ.get("ICECHUNK_V1_PYTHON")
     if interpreter is None:
         pytest.skip("ICECHUNK_V1_PYTHON does not name an interpreter with the official 1.x release")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
     def run(command: str, path: Path, *rest: object) -> Any:
-        arguments = [interpreter, str(OLD_RELEASE), command, str(path), *map(str, rest)]
-        done = subprocess.run(arguments, capture_output=True, text=True, env=clean, cwd=path.parent)
+        arguments = [interpreter, "-E", str(OLD_RELEASE), command, str(path), *map(str, rest)]
+        done = subprocess.run(arguments, capture_output=True, text=True, cwd=path.parent)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
