@@ -94,6 +94,11 @@ class Storage(display.Result, frozen=True):
         """Whether a new repository is refused here, because it would lie at the root of a bucket."""
         return False
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether each request goes over a network, so that blocking ones should not wait in turn."""
+        return False
+
     def default_settings(self) -> StorageSettings:
         """The settings that this kind of storage prefers; members that are None take the general defaults.
 
@@ -209,6 +214,10 @@ class ObjectStorage(Storage, frozen=True):
     """A prefix of an object store; the base of all that are reached over obstore."""
 
     @property
+    def is_remote(self) -> bool:
+        return True
+
+    @property
     def root(self) -> str:
         """The prefix, without a slash at its end; empty at the root of the bucket."""
         return ""
@@ -301,6 +310,10 @@ class WrappedStorage(Storage, frozen=True):
     @property
     def requires_prefix(self) -> bool:
         return self.inner.requires_prefix
+
+    @property
+    def is_remote(self) -> bool:
+        return self.inner.is_remote
 
     def default_settings(self) -> StorageSettings:
         return self.inner.default_settings()

@@ -130,6 +130,11 @@ class IcechunkStore(Store):
         return store
 
     @property
+    def _supports_sync_io(self) -> bool:
+        """Zarr's switch: read blocking from memory and disk, concurrently from a network."""
+        return not self._session._cache.storage.is_remote
+
+    @property
     def read_only(self) -> bool:
         """Whether the store refuses changes."""
         return self._read_only or self._session.read_only

@@ -65,7 +65,9 @@ class AsyncAssets:
     async def backend_async(self) -> AsyncBackend:
         """The storage backend, opened on first use."""
         if self._backend is None:
-            self._backend = await open_backend_async(self.cache.storage, self.cache.settings.storage)
+            self._backend = await open_backend_async(
+                self.cache.storage, self.cache.settings.storage, self.cache.gate
+            )
         return self._backend
 
     # Snapshots

@@ -17,6 +17,7 @@ from icechunk._async.local import AsyncLocalBackend
 from icechunk._async.memory import AsyncMemoryBackend
 from icechunk._async.objects import AsyncObjectBackend
 from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
 from icechunk.storage import InMemoryStorage, LocalFileSystemStorage, ObjectStorage, WrappedStorage
 
 if TYPE_CHECKING:
@@ -123,10 +124,15 @@ class AsyncBackend(Protocol):
         ...
 
 
-async def open_backend_async(storage: Storage, settings: StorageSettings) -> AsyncBackend:
-    """Make the backend for a storage description; settings that are unset take its defaults."""
+async def open_backend_async(
+    storage: Storage, settings: StorageSettings, gate: RequestGate | None = None
+) -> AsyncBackend:
+    """Make the backend for a storage description; settings that are unset take its defaults.
+
+    `gate` limits the requests that go over a network; without one there is a limit all the same.
+    """
     if isinstance(storage, WrappedStorage):
-        inner = await open_backend_async(storage.inner, settings)
+        inner = await open_backend_async(storage.inner, settings, gate)
         backend: AsyncBackend = storage.wrap_async(inner)
         return backend
     if isinstance(storage, InMemoryStorage):
@@ -134,7 +140,7 @@ async def open_backend_async(storage: Storage, settings: StorageSettings) -> Asy
     if isinstance(storage, LocalFileSystemStorage):
         return AsyncLocalBackend(storage)
     if isinstance(storage, ObjectStorage):
-        return AsyncObjectBackend(storage, settings)
+        return AsyncObjectBackend(storage, settings, gate or RequestGate(DEFAULT_REQUESTS))
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )

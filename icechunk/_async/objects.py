@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, Bytes, GetOptions, ObjectMeta, PutMode, UpdateVersion
     from typing_extensions import Buffer
 
+    from icechunk._io.gate import RequestGate
     from icechunk._storage_settings import StorageSettings
     from icechunk.storage import Batch, Data, Failures, ObjectStorage, Pieces
 
@@ -54,8 +55,9 @@ class AsyncObjectBackend:
 
     can_write = True
 
-    def __init__(self, storage: ObjectStorage, settings: StorageSettings) -> None:
+    def __init__(self, storage: ObjectStorage, settings: StorageSettings, gate: RequestGate) -> None:
         self.storage = storage
+        self._gate = gate
         self._clients = Clients(storage, settings)
         self._copies = keeps_buffers(storage)
         self._above = f"{storage.root}/" if storage.root else ""
@@ -72,12 +74,16 @@ class AsyncObjectBackend:
         path = self._above + key
         try:
             if end is None:
-                found = await store.get_async(path, options={"range": {"offset": start}} if start else None)
-                return memoryview(await found.bytes_async())
+                async with self._gate.passing_async():
+                    found = await store.get_async(
+                        path, options={"range": {"offset": start}} if start else None
+                    )
+                    return memoryview(await found.bytes_async())
             if end == start:
                 return await self._nothing_async(key, end)
             if end - start <= self._request_size:
-                data = await store.get_range_async(path, start=start, end=end)
+                async with self._gate.passing_async():
+                    data = await store.get_range_async(path, start=start, end=end)
                 return _whole(key, data, end - start)
             return await self._get_in_parts_async(key, start, end)
         except FAILURES as error:
@@ -103,7 +109,8 @@ class AsyncObjectBackend:
 
         async def fetch_async(part: int) -> None:
             first, last = bounds[part], bounds[part + 1]
-            data = await store.get_range_async(self._above + key, start=first, end=last)
+            async with self._gate.passing_async():
+                data = await store.get_range_async(self._above + key, start=first, end=last)
             buffer[first - start : last - start] = np.frombuffer(_whole(key, data, last - first), np.uint8)
 
         await map_concurrently_async(fetch_async, range(parts), parts)
@@ -126,8 +133,9 @@ class AsyncObjectBackend:
         if known is not None and known.e_tag is not None:
             condition = {"if_none_match": known.e_tag}
         try:
-            found = await self._clients.reader().get_async(self._above + key, options=condition)
-            data = await found.bytes_async()
+            async with self._gate.passing_async():
+                found = await self._clients.reader().get_async(self._above + key, options=condition)
+                data = await found.bytes_async()
         except NotModifiedError:
             return None
         except FAILURES as error:
@@ -148,14 +156,15 @@ class AsyncObjectBackend:
         in_parts = size > self._multipart_size
         parts = min(max(size // self._request_size, 1), 10_000)
         try:
-            await self._clients.writer().put_async(
-                self._above + key,
-                view,
-                attributes=self._attributes(content_type, metadata, storage_class),
-                use_multipart=in_parts,
-                chunk_size=max(-(-size // parts), _SMALLEST_PART),
-                max_concurrency=self._requests,
-            )
+            async with self._gate.passing_async():
+                await self._clients.writer().put_async(
+                    self._above + key,
+                    view,
+                    attributes=self._attributes(content_type, metadata, storage_class),
+                    use_multipart=in_parts,
+                    chunk_size=max(-(-size // parts), _SMALLEST_PART),
+                    max_concurrency=self._requests,
+                )
         except FAILURES as error:
             raise failure(error, "write", key, self.storage) from error
 
@@ -173,9 +182,14 @@ class AsyncObjectBackend:
         attributes = self._attributes(content_type, {**(metadata or {}), WRITE_ID: write_id}, storage_class)
         mode = self._mode(key, expected)
         try:
-            written = await self._clients.writer().put_async(
-                self._above + key, self._bytes_of(data), attributes=attributes, mode=mode, use_multipart=False
-            )
+            async with self._gate.passing_async():
+                written = await self._clients.writer().put_async(
+                    self._above + key,
+                    self._bytes_of(data),
+                    attributes=attributes,
+                    mode=mode,
+                    use_multipart=False,
+                )
         except REFUSALS as error:
             if is_missing_bucket(error):
                 raise failure(error, "write", key, self.storage) from error
@@ -213,7 +227,8 @@ class AsyncObjectBackend:
         if not self._uses_metadata:
             return None
         try:
-            found = await self._clients.reader().get_async(self._above + key, options={"head": True})
+            async with self._gate.passing_async():
+                found = await self._clients.reader().get_async(self._above + key, options={"head": True})
         except FAILURES as error:
             if is_missing(error):
                 return None
@@ -244,7 +259,8 @@ class AsyncObjectBackend:
 
     async def head_async(self, key: str) -> ObjectInfo:
         try:
-            return self._info(await self._clients.reader().head_async(self._above + key))
+            async with self._gate.passing_async():
+                return self._info(await self._clients.reader().head_async(self._above + key))
         except FAILURES as error:
             raise failure(error, "look at", key, self.storage) from error
 
@@ -261,7 +277,8 @@ class AsyncObjectBackend:
         for first in range(0, len(keys), _DELETED_AT_ONCE):
             batch = keys[first : first + _DELETED_AT_ONCE]
             try:
-                await self._clients.writer().delete_async([self._above + key for key in batch])
+                async with self._gate.passing_async():
+                    await self._clients.writer().delete_async([self._above + key for key in batch])
             except FAILURES:
                 # One failure hides the others: asked one by one, each key answers for itself.
                 answers = await map_concurrently_async(self._delete_async, batch, _DELETIONS_AT_A_TIME)
@@ -271,7 +288,8 @@ class AsyncObjectBackend:
     async def _delete_async(self, key: str) -> str:
         """Delete one object; the answer is empty or says why not."""
         try:
-            await self._clients.writer().delete_async(self._above + key)
+            async with self._gate.passing_async():
+                await self._clients.writer().delete_async(self._above + key)
         except FAILURES as error:
             return "" if is_missing(error) else failure(error, "delete", key, self.storage).message
         return ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from icechunk._core.cache import WeightedCache
 from icechunk._core.locks import StateLock
 from icechunk._io.concurrency import SingleFlight
+from icechunk._io.gate import RequestGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ class AssetCache:
         "_made",
         "chunks",
         "flights",
+        "gate",
         "manifests",
         "repo_info",
         "settings",
@@ -53,6 +55,7 @@ class AssetCache:
         )
         self.chunks: WeightedCache[tuple[bytes, int, int], Any] = WeightedCache(settings.num_bytes_chunks)
         self.flights: SingleFlight[tuple[str, bytes], Any] = SingleFlight()
+        self.gate = RequestGate(settings.max_concurrent_requests)
         self.repo_info: tuple[RepoInfo, Version] | None = None
         self._lock = StateLock()
         self._made: dict[object, Any] = {}

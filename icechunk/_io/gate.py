@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
+DEFAULT_REQUESTS = 256
+"""Requests under way at one time, unless the configuration says otherwise."""
+
+
 class RequestGate:
     """Lets `limit` requests through at a time.
 

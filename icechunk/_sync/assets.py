@@ -66,7 +66,9 @@ class SyncAssets:
     def backend(self) -> SyncBackend:
         """The storage backend, opened on first use."""
         if self._backend is None:
-            self._backend = open_backend(self.cache.storage, self.cache.settings.storage)
+            self._backend = open_backend(
+                self.cache.storage, self.cache.settings.storage, self.cache.gate
+            )
         return self._backend
 
     # Snapshots

@@ -18,6 +18,7 @@ from icechunk._sync.local import SyncLocalBackend
 from icechunk._sync.memory import SyncMemoryBackend
 from icechunk._sync.objects import SyncObjectBackend
 from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
 from icechunk.storage import InMemoryStorage, LocalFileSystemStorage, ObjectStorage, WrappedStorage
 
 if TYPE_CHECKING:
@@ -124,10 +125,15 @@ class SyncBackend(Protocol):
         ...
 
 
-def open_backend(storage: Storage, settings: StorageSettings) -> SyncBackend:
-    """Make the backend for a storage description; settings that are unset take its defaults."""
+def open_backend(
+    storage: Storage, settings: StorageSettings, gate: RequestGate | None = None
+) -> SyncBackend:
+    """Make the backend for a storage description; settings that are unset take its defaults.
+
+    `gate` limits the requests that go over a network; without one there is a limit all the same.
+    """
     if isinstance(storage, WrappedStorage):
-        inner = open_backend(storage.inner, settings)
+        inner = open_backend(storage.inner, settings, gate)
         backend: SyncBackend = storage.wrap(inner)
         return backend
     if isinstance(storage, InMemoryStorage):
@@ -135,7 +141,7 @@ def open_backend(storage: Storage, settings: StorageSettings) -> SyncBackend:
     if isinstance(storage, LocalFileSystemStorage):
         return SyncLocalBackend(storage)
     if isinstance(storage, ObjectStorage):
-        return SyncObjectBackend(storage, settings)
+        return SyncObjectBackend(storage, settings, gate or RequestGate(DEFAULT_REQUESTS))
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )

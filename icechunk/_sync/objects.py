@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, Bytes, GetOptions, ObjectMeta, PutMode, UpdateVersion
     from typing_extensions import Buffer
 
+    from icechunk._io.gate import RequestGate
     from icechunk._storage_settings import StorageSettings
     from icechunk.storage import Batch, Data, Failures, ObjectStorage, Pieces
 
@@ -55,8 +56,9 @@ class SyncObjectBackend:
 
     can_write = True
 
-    def __init__(self, storage: ObjectStorage, settings: StorageSettings) -> None:
+    def __init__(self, storage: ObjectStorage, settings: StorageSettings, gate: RequestGate) -> None:
         self.storage = storage
+        self._gate = gate
         self._clients = Clients(storage, settings)
         self._copies = keeps_buffers(storage)
         self._above = f"{storage.root}/" if storage.root else ""
@@ -73,12 +75,16 @@ class SyncObjectBackend:
         path = self._above + key
         try:
             if end is None:
-                found = store.get(path, options={"range": {"offset": start}} if start else None)
-                return memoryview(found.bytes())
+                with self._gate.passing():
+                    found = store.get(
+                        path, options={"range": {"offset": start}} if start else None
+                    )
+                    return memoryview(found.bytes())
             if end == start:
                 return self._nothing(key, end)
             if end - start <= self._request_size:
-                data = store.get_range(path, start=start, end=end)
+                with self._gate.passing():
+                    data = store.get_range(path, start=start, end=end)
                 return _whole(key, data, end - start)
             return self._get_in_parts(key, start, end)
         except FAILURES as error:
@@ -104,7 +110,8 @@ class SyncObjectBackend:
 
         def fetch(part: int) -> None:
             first, last = bounds[part], bounds[part + 1]
-            data = store.get_range(self._above + key, start=first, end=last)
+            with self._gate.passing():
+                data = store.get_range(self._above + key, start=first, end=last)
             buffer[first - start : last - start] = np.frombuffer(_whole(key, data, last - first), np.uint8)
 
         map_concurrently(fetch, range(parts), parts)
@@ -127,8 +134,9 @@ class SyncObjectBackend:
         if known is not None and known.e_tag is not None:
             condition = {"if_none_match": known.e_tag}
         try:
-            found = self._clients.reader().get(self._above + key, options=condition)
-            data = found.bytes()
+            with self._gate.passing():
+                found = self._clients.reader().get(self._above + key, options=condition)
+                data = found.bytes()
         except NotModifiedError:
             return None
         except FAILURES as error:
@@ -149,14 +157,15 @@ class SyncObjectBackend:
         in_parts = size > self._multipart_size
         parts = min(max(size // self._request_size, 1), 10_000)
         try:
-            self._clients.writer().put(
-                self._above + key,
-                view,
-                attributes=self._attributes(content_type, metadata, storage_class),
-                use_multipart=in_parts,
-                chunk_size=max(-(-size // parts), _SMALLEST_PART),
-                max_concurrency=self._requests,
-            )
+            with self._gate.passing():
+                self._clients.writer().put(
+                    self._above + key,
+                    view,
+                    attributes=self._attributes(content_type, metadata, storage_class),
+                    use_multipart=in_parts,
+                    chunk_size=max(-(-size // parts), _SMALLEST_PART),
+                    max_concurrency=self._requests,
+                )
         except FAILURES as error:
             raise failure(error, "write", key, self.storage) from error
 
@@ -174,9 +183,14 @@ class SyncObjectBackend:
         attributes = self._attributes(content_type, {**(metadata or {}), WRITE_ID: write_id}, storage_class)
         mode = self._mode(key, expected)
         try:
-            written = self._clients.writer().put(
-                self._above + key, self._bytes_of(data), attributes=attributes, mode=mode, use_multipart=False
-            )
+            with self._gate.passing():
+                written = self._clients.writer().put(
+                    self._above + key,
+                    self._bytes_of(data),
+                    attributes=attributes,
+                    mode=mode,
+                    use_multipart=False,
+                )
         except REFUSALS as error:
             if is_missing_bucket(error):
                 raise failure(error, "write", key, self.storage) from error
@@ -214,7 +228,8 @@ class SyncObjectBackend:
         if not self._uses_metadata:
             return None
         try:
-            found = self._clients.reader().get(self._above + key, options={"head": True})
+            with self._gate.passing():
+                found = self._clients.reader().get(self._above + key, options={"head": True})
         except FAILURES as error:
             if is_missing(error):
                 return None
@@ -245,7 +260,8 @@ class SyncObjectBackend:
 
     def head(self, key: str) -> ObjectInfo:
         try:
-            return self._info(self._clients.reader().head(self._above + key))
+            with self._gate.passing():
+                return self._info(self._clients.reader().head(self._above + key))
         except FAILURES as error:
             raise failure(error, "look at", key, self.storage) from error
 
@@ -262,7 +278,8 @@ class SyncObjectBackend:
         for first in range(0, len(keys), _DELETED_AT_ONCE):
             batch = keys[first : first + _DELETED_AT_ONCE]
             try:
-                self._clients.writer().delete([self._above + key for key in batch])
+                with self._gate.passing():
+                    self._clients.writer().delete([self._above + key for key in batch])
             except FAILURES:
                 # One failure hides the others: asked one by one, each key answers for itself.
                 answers = map_concurrently(self._delete, batch, _DELETIONS_AT_A_TIME)
@@ -272,7 +289,8 @@ class SyncObjectBackend:
     def _delete(self, key: str) -> str:
         """Delete one object; the answer is empty or says why not."""
         try:
-            self._clients.writer().delete(self._above + key)
+            with self._gate.passing():
+                self._clients.writer().delete(self._above + key)
         except FAILURES as error:
             return "" if is_missing(error) else failure(error, "delete", key, self.storage).message
         return ""
