@@ -41,8 +41,7 @@ def lay_out(repository: icechunk.Repository, source: xr.Dataset) -> str:
     session = repository.writable_session("main")
     encoding = {TEMPERATURE: {"chunks": (1, *source[TEMPERATURE].shape[1:])}}
     source.to_zarr(session.store, mode="w", compute=False, encoding=encoding, consolidated=False)
-    first: str = session.commit("Lay out the arrays")
-    return first
+    return session.commit("Lay out the arrays")
 
 
 def write_month(store: icechunk.IcechunkStore, source: xr.Dataset, month: int) -> None:

@@ -14,7 +14,9 @@ PLAIN = {"dtype": "i4", "compressors": None, "filters": None}
 """Arrays whose chunks are their bytes."""
 
 
-async def create_array_async(session: icechunk.Session, name: str, shape: tuple[int, ...], **kwargs: Any) -> Any:
+async def create_array_async(
+    session: icechunk.Session, name: str, shape: tuple[int, ...], **kwargs: Any
+) -> Any:
     kwargs = {**PLAIN, **kwargs}
     return await zarr.api.asynchronous.create_array(session.store, name=name, shape=shape, **kwargs)
 

@@ -70,7 +70,7 @@ def commit(repo: Repository, number: int) -> str:
 def check_snapshot(repo: Repository, snapshot_id: str, message: str) -> None:
     """A snapshot is all there: every part of it has the number of its commit."""
     store = repo.readonly_session(snapshot_id=snapshot_id).store
-    keys = set(store.list())  # type: ignore[call-overload]
+    keys = set(store.list())
     if message == "Repository initialized":
         assert keys == set()
         return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from icechunk._core.paths import Coordinates
-    from icechunk._format.snapshot import Node
+    from icechunk._format.snapshot import Node, Snapshot
 
 
 class Unrecorded:
@@ -110,20 +110,47 @@ class ChunkTable:
 
 
 class ChangeSet:
-    """Nodes and chunks created, updated and deleted in a session."""
+    """Nodes and chunks created, updated and deleted on top of a base snapshot.
 
-    __slots__ = ("chunks", "deleted_nodes", "new_children", "new_nodes", "updated_nodes")
+    The base belongs to it, so that a reader who holds a change set sees one state also when a
+    commit gives the session another base.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("base", "chunks", "deleted_nodes", "new_children", "new_nodes", "updated_nodes")
+
+    def __init__(self, base: Snapshot) -> None:
+        self.base = base
         self.new_nodes: dict[str, Node] = {}
         self.new_children: dict[str, set[str]] = {}
         self.updated_nodes: dict[bytes, Node] = {}
         self.deleted_nodes: dict[str, Node] = {}
         self.chunks: dict[bytes, ChunkTable] = {}
 
+    def copy(self) -> ChangeSet:
+        """The same nodes and chunk tables, for a reader who goes on while others record."""
+        other = ChangeSet(self.base)
+        other.new_nodes = self.new_nodes.copy()
+        other.updated_nodes = self.updated_nodes.copy()
+        other.deleted_nodes = self.deleted_nodes.copy()
+        other.chunks = self.chunks.copy()
+        other.new_children = {path: children.copy() for path, children in self.new_children.items()}
+        return other
+
+    def find(self, path: str) -> Node | None:
+        """The node at a canonical path, changed or not."""
+        node = self.new_nodes.get(path)
+        if node is not None:
+            return node
+        node = self.base.find(path)
+        if node is None or path in self.deleted_nodes:
+            return None
+        return self.updated_nodes.get(node.id, node)
+
     def is_empty(self) -> bool:
         """Whether a commit would contain nothing."""
-        return not (self.new_nodes or self.updated_nodes or self.deleted_nodes or any(self.chunks.values()))
+        return not (
+            self.new_nodes or self.updated_nodes or self.deleted_nodes or any(tuple(self.chunks.values()))
+        )
 
     def add_node(self, node: Node) -> None:
         """Record a node that the base does not have, or its new document."""

@@ -19,7 +19,7 @@ def session_status(state: SessionState) -> Diff:
     paths = {node.id: node.path for node in changes.new_nodes.values()}
     wanted = set(tables) - set(paths)
     if wanted:
-        paths.update((node.id, node.path) for node in state.snapshot if node.id in wanted)
+        paths.update((node.id, node.path) for node in changes.base if node.id in wanted)
     return Diff(
         new_groups=_paths(changes.new_nodes.values(), arrays=False),
         new_arrays=_paths(changes.new_nodes.values(), arrays=True),

@@ -55,7 +55,6 @@ class SessionState:
         "changes",
         "commit_metadata",
         "mode",
-        "snapshot",
         "spec_version",
     )
 
@@ -68,12 +67,11 @@ class SessionState:
         mode: SessionMode,
         commit_metadata: dict[str, Any],
     ) -> None:
-        self.snapshot = snapshot
         self.spec_version = spec_version
         self.branch = branch
         self.mode = mode
         self.commit_metadata = commit_metadata
-        self.changes = ChangeSet()
+        self.changes = ChangeSet(snapshot)
         self._extents: dict[bytes, tuple[ArrayData, ExtentIndex]] = {}
         self._lock = StateLock()
         self._sealed = False
@@ -82,18 +80,16 @@ class SessionState:
     def read_only(self) -> bool:
         return self.mode is SessionMode.readonly
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The base of the changes."""
+        return self.changes.base
+
     # Nodes
 
     def find(self, path: str) -> Node | None:
         """The node at a canonical path, as the session sees it."""
-        changes = self.changes
-        node = changes.new_nodes.get(path)
-        if node is not None:
-            return node
-        node = self.snapshot.find(path)
-        if node is None or path in changes.deleted_nodes:
-            return None
-        return changes.updated_nodes.get(node.id, node)
+        return self.changes.find(path)
 
     def node(self, path: str) -> Node:
         """The node at a canonical path, which has to exist."""
@@ -112,7 +108,7 @@ class SessionState:
     def nodes(self, below: str = "/") -> Iterator[Node]:
         """The node at `below` and all nodes under it: those of the base, then the new ones."""
         changes = self.changes
-        for node in self.snapshot.subtree(below):
+        for node in changes.base.subtree(below):
             if node.path not in changes.deleted_nodes:
                 yield changes.updated_nodes.get(node.id, node)
         for node in list(changes.new_nodes.values()):
@@ -121,9 +117,9 @@ class SessionState:
 
     def child_paths(self, path: str) -> list[str]:
         """Paths of the nodes directly below a path."""
-        deleted = self.changes.deleted_nodes
-        found = {node.path for node in self.snapshot.children(path) if node.path not in deleted}
-        found.update(tuple(self.changes.new_children.get(path, ())))
+        changes = self.changes
+        found = {node.path for node in changes.base.children(path) if node.path not in changes.deleted_nodes}
+        found.update(tuple(changes.new_children.get(path, ())))
         return sorted(found)
 
     def set_document(self, path: str, document: bytes, new_id: Callable[[], bytes]) -> None:
@@ -207,7 +203,8 @@ class SessionState:
         None
             There is no such chunk.
         """
-        node = self.find(path)
+        changes = self.changes
+        node = changes.find(path)
         if node is None:
             return None
         array = node.array
@@ -215,7 +212,7 @@ class SessionState:
             raise InvalidInputError(f"`{path}` is a group, not an array", ErrorKind.NOT_AN_ARRAY)
         if not _in_grid(path, array, coordinates):
             return None
-        table = self.changes.chunks.get(node.id)
+        table = changes.chunks.get(node.id)
         if table is not None:
             recorded = table.find(coordinates)
             if recorded is not UNRECORDED:
@@ -274,8 +271,9 @@ class SessionState:
         """Record that a chunk is gone; `in_base` says whether the base snapshot has it."""
         with self._lock:
             self.check_writable()
-            if self.find(node.path) is None:
-                return
+            now = self.find(node.path)
+            if now is None or now.id != node.id:
+                return  # somebody deleted the array meanwhile, and perhaps made another one
             if in_base:
                 self.changes.table(node).recent[coordinates] = None
             elif node.id in self.changes.chunks:
@@ -288,9 +286,9 @@ class SessionState:
             return table.changes() if table else None
 
     def read_changes(self) -> tuple[ChangeSet, dict[bytes, NDArray[np.uint32]]]:
-        """The change set, for reading, and the changed coordinates of each array by node id."""
+        """A copy of the change set, and the changed coordinates of each array by node id."""
         with self._lock:
-            return self.changes, dict(self.changes.changed_chunks())
+            return self.changes.copy(), dict(self.changes.changed_chunks())
 
     # Life cycle
 
@@ -311,7 +309,7 @@ class SessionState:
         """Forget everything that was recorded."""
         with self._lock:
             self.check_writable()
-            self.changes = ChangeSet()
+            self.changes = ChangeSet(self.snapshot)
 
     def has_changes(self) -> bool:
         """Whether a commit would contain anything."""
@@ -348,10 +346,9 @@ class SessionState:
     def committed(self, snapshot: Snapshot) -> None:
         """End a commit that landed: the session becomes a read-only view of it."""
         with self._lock:
-            self.snapshot = snapshot
             self.branch = None
             self.mode = SessionMode.readonly
-            self.changes = ChangeSet()
+            self.changes = ChangeSet(snapshot)
             self._extents = {}
             self._sealed = False
 

@@ -209,7 +209,7 @@ async def test_history_and_sessions_at_every_point_of_it_async(
     with pytest.raises(ValueError, match="as_of"):
         await names_async(tag="two", as_of=at_second)
     with pytest.raises(TypeError, match="time zone"):
-        await names_async(branch="main", as_of=datetime(2000, 1, 1))  # noqa: DTZ001
+        await names_async(branch="main", as_of=datetime(2000, 1, 1))
     with pytest.raises(IcechunkError):
         await names_async(snapshot_id=UNKNOWN)
 
@@ -279,10 +279,14 @@ async def test_a_transaction_commits_at_its_end_or_not_at_all_async(
     tip = await repo.lookup_branch_async("main")
     info = await repo.lookup_snapshot_async(tip)
     assert (info.message, info.metadata) == ("one", {"n": 1})
-    with pytest.raises(RuntimeError, match="on purpose"):
+
+    async def fail_async() -> None:
         async with repo.transaction_async("main", message="two") as store:
             await zarr.api.asynchronous.open_group(store, path="x", mode="a")
             raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await fail_async()
     assert await repo.lookup_branch_async("main") == tip
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 import numpy as np
 import pytest
+
 import icechunk
 from icechunk import (
     AlreadyExistsError,
@@ -65,8 +67,10 @@ async def test_what_is_committed_is_read_back_async(storage: icechunk.Storage, s
 
     for repository in (repo, await Repository.open_async(storage)):
         assert await repository.lookup_branch_async("main") == tip
-        for where in ({"branch": "main"}, {"snapshot_id": tip}):
-            reader = await repository.readonly_session_async(**where)
+        for reader in (
+            await repository.readonly_session_async("main"),
+            await repository.readonly_session_async(snapshot_id=tip),
+        ):
             assert (await read_async(reader, "group/big") == big).all()
             assert (await read_async(reader, "small")).tolist() == [1, 2, 3, -1, -1, -1, -1]
             assert (await read_async(reader, "scalar")).item() == 42
@@ -101,7 +105,8 @@ async def test_a_commit_needs_changes_or_leave_async(storage: icechunk.Storage, 
         await session.commit_async("nothing")
     assert nothing.value.kind == "no-changes-to-commit"
     tip = await session.commit_async("nothing, on purpose", allow_empty=True)
-    assert [info.id async for info in repo.async_ancestry(branch="main")][0] == tip
+    newest, *_ = [info.id async for info in repo.async_ancestry(branch="main")]
+    assert newest == tip
 
 
 async def test_the_second_of_two_writers_gets_a_conflict_and_goes_on_async(
@@ -136,7 +141,9 @@ async def test_changes_on_top_of_changes_async(storage: icechunk.Storage, spec_v
     array = await create_array_async(session, "a", (10, 6), chunks=(2, 3))
     await write_async(array, ..., expected)
     await session.commit_async("zeros")
-    for round_number, (rows, columns) in enumerate([((0, 2), (0, 3)), ((1, 7), (2, 6)), ((9, 10), (0, 6))], 1):
+    for round_number, (rows, columns) in enumerate(
+        [((0, 2), (0, 3)), ((1, 7), (2, 6)), ((9, 10), (0, 6))], 1
+    ):
         session = await repo.writable_session_async("main")
         array = await open_array_async(session, "a")
         expected[slice(*rows), slice(*columns)] = round_number
@@ -232,11 +239,10 @@ async def test_resizing_drops_chunks_at_the_commit_async(
 
 
 def splitting(size: int) -> RepositoryConfig:
-    rules = {ManifestSplitCondition.AnyArray(): {ManifestSplitDimCondition.Any(): size}}
-    return RepositoryConfig(
-        inline_chunk_threshold_bytes=0,
-        manifest=ManifestConfig(splitting=ManifestSplittingConfig.from_dict(rules)),
+    splitting = ManifestSplittingConfig.from_dict(
+        {ManifestSplitCondition.AnyArray(): {ManifestSplitDimCondition.Any(): size}}
     )
+    return RepositoryConfig(inline_chunk_threshold_bytes=0, manifest=ManifestConfig(splitting=splitting))
 
 
 async def manifests_async(repo: Repository) -> dict[str, int]:

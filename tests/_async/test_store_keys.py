@@ -320,10 +320,10 @@ async def test_byte_ranges_are_clamped_to_the_value_async(session: Session, how:
     for request, part in REQUESTS:
         expected = short[-10:] if request == SuffixByteRequest(10) else short[part]
         assert await value_async(session, "b/zarr.json", request) == expected, request
-    for request in MEANINGLESS:
+    for meaningless in MEANINGLESS:
         for key in ("a/c/0/1", "b/zarr.json"):
             with pytest.raises((ValueError, TypeError)):
-                await session._keys_async.get_async(key, request)  # type: ignore[arg-type]
+                await session._keys_async.get_async(key, meaningless)  # type: ignore[arg-type]
 
 
 async def test_an_array_without_dimensions_has_one_chunk_async(session: Session, how: str) -> None:
@@ -591,7 +591,7 @@ async def test_a_listing_that_a_commit_overtakes_is_complete_async(session: Sess
     for number, listing in enumerate(listings):
         seen.append([])
         while len(seen[number]) < number:
-            seen[number].append(await anext(listing))  # type: ignore[call-overload]
+            seen[number].append(await anext(listing))
     await session.commit_async("in the middle of many listings")
     for number, listing in enumerate(listings):
         seen[number] += [key async for key in listing]
@@ -603,7 +603,7 @@ async def test_a_listing_shows_the_moment_it_was_started_async(session: Session,
     session = await made_async(
         session, how, {"a/zarr.json": array_document(50), "a/c/7": DATA, "a/c/9": DATA}
     )
-    seen = []
+    seen: list[str] = []
     async for key in session._keys_async.list_prefix_async(""):
         number = len(seen)
         seen.append(key)

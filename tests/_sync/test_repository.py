@@ -210,7 +210,7 @@ def test_history_and_sessions_at_every_point_of_it(
     with pytest.raises(ValueError, match="as_of"):
         names(tag="two", as_of=at_second)
     with pytest.raises(TypeError, match="time zone"):
-        names(branch="main", as_of=datetime(2000, 1, 1))  # noqa: DTZ001
+        names(branch="main", as_of=datetime(2000, 1, 1))
     with pytest.raises(IcechunkError):
         names(snapshot_id=UNKNOWN)
 
@@ -280,10 +280,14 @@ def test_a_transaction_commits_at_its_end_or_not_at_all(
     tip = repo.lookup_branch("main")
     info = repo.lookup_snapshot(tip)
     assert (info.message, info.metadata) == ("one", {"n": 1})
-    with pytest.raises(RuntimeError, match="on purpose"):
+
+    def fail() -> None:
         with repo.transaction("main", message="two") as store:
             zarr.api.synchronous.open_group(store, path="x", mode="a")
             raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fail()
     assert repo.lookup_branch("main") == tip
 
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+
 import numpy as np
 import pytest
+
 import icechunk
 from icechunk import (
     AlreadyExistsError,
@@ -66,8 +68,10 @@ def test_what_is_committed_is_read_back(storage: icechunk.Storage, spec_version:
 
     for repository in (repo, Repository.open(storage)):
         assert repository.lookup_branch("main") == tip
-        for where in ({"branch": "main"}, {"snapshot_id": tip}):
-            reader = repository.readonly_session(**where)
+        for reader in (
+            repository.readonly_session("main"),
+            repository.readonly_session(snapshot_id=tip),
+        ):
             assert (read(reader, "group/big") == big).all()
             assert (read(reader, "small")).tolist() == [1, 2, 3, -1, -1, -1, -1]
             assert (read(reader, "scalar")).item() == 42
@@ -102,7 +106,8 @@ def test_a_commit_needs_changes_or_leave(storage: icechunk.Storage, spec_version
         session.commit("nothing")
     assert nothing.value.kind == "no-changes-to-commit"
     tip = session.commit("nothing, on purpose", allow_empty=True)
-    assert [info.id for info in repo.ancestry(branch="main")][0] == tip
+    newest, *_ = [info.id for info in repo.ancestry(branch="main")]
+    assert newest == tip
 
 
 def test_the_second_of_two_writers_gets_a_conflict_and_goes_on(
@@ -137,7 +142,9 @@ def test_changes_on_top_of_changes(storage: icechunk.Storage, spec_version: int)
     array = create_array(session, "a", (10, 6), chunks=(2, 3))
     write(array, ..., expected)
     session.commit("zeros")
-    for round_number, (rows, columns) in enumerate([((0, 2), (0, 3)), ((1, 7), (2, 6)), ((9, 10), (0, 6))], 1):
+    for round_number, (rows, columns) in enumerate(
+        [((0, 2), (0, 3)), ((1, 7), (2, 6)), ((9, 10), (0, 6))], 1
+    ):
         session = repo.writable_session("main")
         array = open_array(session, "a")
         expected[slice(*rows), slice(*columns)] = round_number
@@ -233,11 +240,10 @@ def test_resizing_drops_chunks_at_the_commit(
 
 
 def splitting(size: int) -> RepositoryConfig:
-    rules = {ManifestSplitCondition.AnyArray(): {ManifestSplitDimCondition.Any(): size}}
-    return RepositoryConfig(
-        inline_chunk_threshold_bytes=0,
-        manifest=ManifestConfig(splitting=ManifestSplittingConfig.from_dict(rules)),
+    splitting = ManifestSplittingConfig.from_dict(
+        {ManifestSplitCondition.AnyArray(): {ManifestSplitDimCondition.Any(): size}}
     )
+    return RepositoryConfig(inline_chunk_threshold_bytes=0, manifest=ManifestConfig(splitting=splitting))
 
 
 def manifests(repo: Repository) -> dict[str, int]:

@@ -321,10 +321,10 @@ def test_byte_ranges_are_clamped_to_the_value(session: Session, how: str) -> Non
     for request, part in REQUESTS:
         expected = short[-10:] if request == SuffixByteRequest(10) else short[part]
         assert value(session, "b/zarr.json", request) == expected, request
-    for request in MEANINGLESS:
+    for meaningless in MEANINGLESS:
         for key in ("a/c/0/1", "b/zarr.json"):
             with pytest.raises((ValueError, TypeError)):
-                session._keys.get(key, request)  # type: ignore[arg-type]
+                session._keys.get(key, meaningless)  # type: ignore[arg-type]
 
 
 def test_an_array_without_dimensions_has_one_chunk(session: Session, how: str) -> None:
@@ -592,7 +592,7 @@ def test_a_listing_that_a_commit_overtakes_is_complete(session: Session, how: st
     for number, listing in enumerate(listings):
         seen.append([])
         while len(seen[number]) < number:
-            seen[number].append(next(listing))  # type: ignore[call-overload]
+            seen[number].append(next(listing))
     session.commit("in the middle of many listings")
     for number, listing in enumerate(listings):
         seen[number] += [key for key in listing]
@@ -604,7 +604,7 @@ def test_a_listing_shows_the_moment_it_was_started(session: Session, how: str) -
     session = made(
         session, how, {"a/zarr.json": array_document(50), "a/c/7": DATA, "a/c/9": DATA}
     )
-    seen = []
+    seen: list[str] = []
     for key in session._keys.list_prefix(""):
         number = len(seen)
         seen.append(key)
