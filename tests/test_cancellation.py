@@ -401,7 +401,7 @@ async def test_changes_of_refs_that_are_cancelled_are_made_or_not(
             await repo.create_tag_async(name, initial)
         target = [tip] if verb in ("create_branch", "reset_branch", "create_tag") else []
         change: Callable[..., Awaitable[None]] = getattr(repo, f"{verb}_async")
-        through = await got_through(change(name, *target), place)  # type: ignore[arg-type]
+        through = await got_through(change(name, *target), place)
         if verb.endswith("tag"):
             listed = await repo.list_tags_async()
         else:
