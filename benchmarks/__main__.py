@@ -38,7 +38,6 @@ def main() -> None:
     official = implementation(OFFICIAL)
     ours = official if arguments.against_itself else implementation(OURS)
     places = Places(arguments.directory, official)
-    places.clear()
     environment = _environment(ours, official, arguments.directory)
     if not arguments.json:
         print("\n".join(f"{name}: {value}" for name, value in environment.items()), end="\n\n")

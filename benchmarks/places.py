@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,24 +39,25 @@ class Places:
     """
 
     def __init__(self, root: Path, official: ModuleType) -> None:
+        root.mkdir(parents=True, exist_ok=True)
         self.root = root
         self._official = official
         self._kept: dict[tuple[str, str], Any] = {}
         self._numbers = itertools.count()
-        (root / "scratch").mkdir(parents=True, exist_ok=True)
+        self._removed_at_exit = tempfile.TemporaryDirectory(prefix="scratch-", dir=root)
+        self._scratch = Path(self._removed_at_exit.name)
 
     def dataset(self, name: str) -> Path:
         """A repository to read; it must not be changed."""
         path = self.root / name
         if not path.exists():
-            unfinished = self.root / f"{name}.unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished = self.fresh()
             _BUILDERS[name](self._official, unfinished)
             unfinished.rename(path)
         return path
 
     def copy(self, name: str) -> Path:
-        """A repository to change, below `scratch`.
+        """A repository to change.
 
         Only the object `repo` ever changes; all others are hard links, since there may be ten thousand.
         """
@@ -66,12 +68,12 @@ class Places:
         return target
 
     def fresh(self) -> Path:
-        """A directory that does not exist yet, below `scratch`.
+        """A directory that does not exist yet, gone after the sample.
 
         What earlier samples wrote is sent to the device first, so that it does not slow the next one.
         """
         os.sync()
-        return self.root / "scratch" / f"{next(self._numbers)}"
+        return self._scratch / f"{next(self._numbers)}"
 
     def kept(self, ic: ModuleType, name: str, build: Callable[[], Any]) -> Any:
         """Something that is made once for each implementation."""
@@ -82,7 +84,7 @@ class Places:
 
     def clear(self) -> None:
         """Throw away what samples left behind."""
-        for leftover in (self.root / "scratch").iterdir():
+        for leftover in self._scratch.iterdir():
             shutil.rmtree(leftover)
 
 

@@ -15,7 +15,6 @@ from benchmarks.measure import MIB, Stopwatch
 from benchmarks.workloads import PIPELINES
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from benchmarks.places import Places
@@ -57,7 +56,7 @@ def run(
     """Take the samples of a workload; gives one row, or two for memory."""
     count = samples or workload.samples
     if workload.memory:
-        return _run_in_processes(workload, ours, official, places.root, count)
+        return _run_in_processes(workload, ours, official, places, count)
     row = Row(workload.name, workload.about, "s")
     with zarr.config.set({"codec_pipeline.path": PIPELINES[workload.pipeline]}):
         for ic in (official, ours):  # the first sample warms threads and page cache, and is not kept
@@ -81,14 +80,15 @@ def _sample(workload: Workload, ic: ModuleType, places: Places) -> Stopwatch:
 
 
 def _run_in_processes(
-    workload: Workload, ours: ModuleType, official: ModuleType, root: Path, count: int
+    workload: Workload, ours: ModuleType, official: ModuleType, places: Places, count: int
 ) -> list[Row]:
+    _sample(workload, official, places)  # makes the data set, which the processes must find
     above = Row(f"{workload.name}-above", f"{workload.about}, above that after the imports", "MiB")
     whole = Row(f"{workload.name}-whole", f"{workload.about}, imports included", "MiB")
     for number in range(count):
         sides = [(ours, above.ours, whole.ours), (official, above.official, whole.official)]
         for ic, kept_above, kept_whole in sides if number % 2 else sides[::-1]:
-            command = [sys.executable, "-m", "benchmarks.gauge", ic.__name__, workload.name, str(root)]
+            command = [sys.executable, "-m", "benchmarks.gauge", ic.__name__, workload.name, str(places.root)]
             answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             kept_above.append((answer["peak"] - answer["baseline"]) / MIB)
             kept_whole.append(answer["peak"] / MIB)

@@ -234,7 +234,7 @@ def test_a_blocking_read_does_not_wait_for_the_same_read_on_the_loop_it_holds_up
         assert open_array(repo.readonly_session("main").store, "a")[:].tolist() == [5] * 32
         await reading
 
-    for steps in range(12):
+    for steps in range(8):
         at_once(partial(on_a_loop, main, steps))
 
 
@@ -298,7 +298,7 @@ def test_many_readers_of_cold_caches_all_get_their_answers(storage: icechunk.Sto
     def read_one(store: IcechunkStore, name: str) -> None:
         assert store.get_sync(f"{name}/c/7") is not None
 
-    for _ in range(3):
+    for _ in range(2):
         store = Repository.open(storage).readonly_session("main").store
         jobs: list[Callable[[], Any]] = []
         for name in "abc":
@@ -522,7 +522,7 @@ def test_readers_see_the_same_values_before_during_and_after_the_commit() -> Non
     session = prepare(1)
     current.append((session.store, 1))
     with meanwhile(check, check, check_listing):
-        for number in range(2, 40):
+        for number in range(2, 25):
             session.commit(f"{number - 1}")
             session = prepare(number)
             current[0] = (session.store, number)

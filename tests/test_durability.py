@@ -310,7 +310,7 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.bytes: dict[int, bytes] = {}
-        self.names: dict[int, dict[str, int]] = {}
+        self.names: dict[int, dict[str, tuple[int, bool]]] = {}
         self.photographs: list[Photograph] = []
         self.acknowledged = 0
         self._lock = threading.RLock()
@@ -346,7 +346,7 @@ class Disk:
         number, path = os.fstat(file).st_ino, f"/proc/self/fd/{file}"
         if stat.S_ISDIR(os.fstat(file).st_mode):
             with os.scandir(path) as entries:
-                self.names[number] = {entry.name: entry.inode() for entry in entries}
+                self.names[number] = {entry.name: (entry.inode(), entry.is_dir()) for entry in entries}
         else:
             self.bytes[number] = Path(path).read_bytes()
 
@@ -359,8 +359,8 @@ class Disk:
 
     def with_flushed_names(self, directory: int, prefix: str) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
-        for name, number in self.names.get(directory, {}).items():
-            if number in self.names:
+        for name, (number, is_directory) in self.names.get(directory, {}).items():
+            if is_directory:
                 files |= self.with_flushed_names(number, f"{prefix}{name}/")
             else:
                 files[prefix + name] = self.bytes.get(number, b"")

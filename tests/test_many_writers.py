@@ -121,7 +121,7 @@ def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None
 @pytest.mark.parametrize("shared", [True, False], ids=["one repository object", "one each"])
 def test_threads_that_retry_lose_no_commit(shared: bool, storage: icechunk.Storage) -> None:
     repo = Repository.create(storage)
-    threads, commits = (4, 5) if "S3" not in type(storage).__name__ else (3, 2)
+    threads, commits = 4, 4
     landed: dict[str, str] = {}
 
     def work(thread: int) -> None:
@@ -172,7 +172,7 @@ def test_processes_that_retry_lose_no_commit(tmp_path: Path) -> None:
     storage = icechunk.local_filesystem_storage(tmp_path)
     Repository.create(storage)
     context = multiprocessing.get_context("spawn")
-    processes, commits = 3, 6
+    processes, commits = 3, 4
     start, answers = context.Barrier(processes), context.Queue()
     workers = [
         context.Process(target=commit_in_a_process, args=(str(tmp_path), number, commits, start, answers))

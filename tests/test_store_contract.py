@@ -75,7 +75,7 @@ RANGES: list[ByteRequest | None] = [
 ]
 
 
-@pytest.fixture(params=["memory", "directory, spec 1, inline chunks", "directory", "s3"])
+@pytest.fixture(params=["memory", "directory, spec 1, inline chunks", "s3"])
 def session(request: pytest.FixtureRequest) -> Session:
     place, *others = request.param.split(", ")
     config = RepositoryConfig(inline_chunk_threshold_bytes=512 if "inline chunks" in others else 0)

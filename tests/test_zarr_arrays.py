@@ -8,10 +8,10 @@ import zarr
 import zarr.storage
 
 from icechunk import IcechunkStore, Repository, RepositoryConfig, Session
-from tests.places import PLACES, places
+from tests.places import places
 
 
-@pytest.fixture(params=[*PLACES, "directory, spec 1, inline chunks"])
+@pytest.fixture(params=["memory", "directory, spec 1, inline chunks", "s3"])
 def session(request: pytest.FixtureRequest) -> Session:
     place, *others = request.param.split(", ")
     config = RepositoryConfig(inline_chunk_threshold_bytes=512 if "inline chunks" in others else 0)

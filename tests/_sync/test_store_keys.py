@@ -36,7 +36,7 @@ def array_document(*num_chunks: int, **members: Any) -> bytes:
     return json.dumps(document | members).encode()
 
 
-@pytest.fixture(params=["recorded, inline", "recorded", "committed, inline", "committed"])
+@pytest.fixture(params=["recorded, inline", "committed, inline", "committed"])
 def how(request: pytest.FixtureRequest) -> str:
     """Whether a session has recorded its changes or finds them in its snapshot, and where chunks are."""
     value: str = request.param
