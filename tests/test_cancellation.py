@@ -47,10 +47,9 @@ def faults() -> Faults:
     return faults
 
 
-@pytest.fixture(params=["memory", "directory"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, faults: Faults) -> icechunk.Storage:
-    if request.param == "memory":
-        return faulty_storage(icechunk.in_memory_storage(), faults)
+@pytest.fixture
+def storage(tmp_path: Path, faults: Faults) -> icechunk.Storage:
+    """A directory, where work goes on in threads when nobody waits for it any more."""
     return faulty_storage(icechunk.local_filesystem_storage(tmp_path / "repository"), faults)
 
 
@@ -239,7 +238,7 @@ async def test_a_commit_cancelled_after_any_time_is_done_or_can_be_repeated(
     repo = await Repository.create_async(storage, NATIVE)
     chance = random.Random(0)
     committed = []
-    for number in range(24):
+    for number in range(16):
         session = await repo.writable_session_async("main")
         await create_array(session, f"a{number}", 2)
         for chunk in range(2):
@@ -254,7 +253,7 @@ async def test_a_commit_cancelled_after_any_time_is_done_or_can_be_repeated(
         assert session.read_only
         committed.append(session.snapshot_id)
     assert (await history(repo))[:-1] == committed[::-1]
-    await check_repository(storage, {f"a{number}": [number] * 2 for number in range(24)})
+    await check_repository(storage, {f"a{number}": [number] * 2 for number in range(16)})
 
 
 async def test_a_conflict_is_told_though_the_commit_was_cancelled_before(
@@ -381,10 +380,7 @@ async def test_creating_a_repository_that_is_cancelled_makes_it_or_not(
             break
 
 
-@pytest.mark.parametrize("storage", ["directory"], indirect=True)
-@pytest.mark.parametrize(
-    "verb", ["create_branch", "delete_branch", "reset_branch", "create_tag", "delete_tag"]
-)
+@pytest.mark.parametrize("verb", ["create_branch", "reset_branch", "delete_tag"])
 async def test_changes_of_refs_that_are_cancelled_are_made_or_not(
     storage: icechunk.Storage, verb: str, got_through: GotThrough
 ) -> None:

@@ -425,7 +425,7 @@ def test_a_write_during_a_commit_is_part_of_it_or_refused(
     repo = Repository.create(
         places(place, request)(), RepositoryConfig(inline_chunk_threshold_bytes=threshold)
     )
-    for number in range(6):
+    for number in range(4):
         session = repo.writable_session("main")
         create_array(session.store, f"a{number}", 100_000)
         if outcome == "conflicts":

@@ -226,7 +226,7 @@ def test_a_writer_killed_at_any_time_leaves_the_old_tip_or_the_new_one(
     before = check_history(repo, checked)
     chance = random.Random(spec_version)
     with nursery(spec_version) as writers:
-        for number in range(12):
+        for number in range(10):
             child = writers.start("commit", tmp_path)
             first = writers.next_line()
             time.sleep(chance.random() * 0.03)
@@ -234,7 +234,7 @@ def test_a_writer_killed_at_any_time_leaves_the_old_tip_or_the_new_one(
             others, ended = writers.until_the_end()
             assert ended == -signal.SIGKILL
             before = check_after_a_death(storage, before, [first, *others], checked, number)
-    assert len(before) > 2 * 12
+    assert len(before) > 2 * 10
 
 
 @pytest.mark.parametrize("spec_version", [1, 2])

@@ -270,7 +270,7 @@ def use_in_child():
 threads = [threading.Thread(target=each, daemon=True) for each in (write, read, commit)]
 for thread in threads:
     thread.start()
-for number in range(12):
+for number in range(8):
     time.sleep(0.01)
     child = os.fork()
     if child == 0:

@@ -150,7 +150,7 @@ class IcechunkHierarchy(ZarrHierarchyStateMachine):
         assert sorted(self.store.list_dir(path)) == sorted(expected)
 
 
-EFFORT = {"memory": (14, 30), "directory": (5, 25), "s3": (1, 15)}
+EFFORT = {"memory": (10, 30), "directory": (4, 25), "s3": (1, 15)}
 """How many hierarchies are tried in a place, and how many changes are made to each."""
 
 

@@ -107,7 +107,9 @@ async def flush_async(
         await _check_clock_async(assets, snapshot_id)
         return written
 
-    snapshot, _ = await map_concurrently_async(write_async, ["snapshot", "log"], 2)
+    # A disk does not get faster by being asked twice at a time.
+    at_once = 2 if assets.cache.storage.is_remote else 1
+    snapshot, _ = await map_concurrently_async(write_async, ["snapshot", "log"], at_once)
     assert snapshot is not None
     kept = {file.id for file in snapshot.manifest_files}
     return Flushed(snapshot, [file.id for file in base.manifest_files if file.id not in kept])

@@ -181,10 +181,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         cache = AssetCache(storage, provisional)
         found = await _find_async(AsyncAssets.of(cache))
         if found is None:
-            raise RepositoryNotFoundError(
-                f"there is no repository at {storage.location}: create one with `Repository.create`",
-                ErrorKind.REPOSITORY_NOT_FOUND,
-            )
+            raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
         settings = resolve(effective, storage_defaults, cpu_count())
@@ -292,9 +289,16 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         -------
         RepositoryConfig or None
             None where none is stored.
+
+        Raises
+        ------
+        RepositoryNotFoundError
+            Kind `repository-not-found`.
         """
         found = await _look_async(storage, None)
-        return None if found is None else found.config
+        if found is None:
+            raise _not_found(storage)
+        return found.config
 
     async def save_config_async(self) -> None:
         """Store the configuration in effect, for everybody who opens the repository.
@@ -405,6 +409,13 @@ async def _check_creatable_async(assets: AsyncAssets, check_clean_root: bool) ->
             )
     elif await _find_async(assets) is not None:
         raise _exists_already(storage)
+
+
+def _not_found(storage: Storage) -> RepositoryNotFoundError:
+    return RepositoryNotFoundError(
+        f"there is no repository at {storage.location}: create one with `Repository.create`",
+        ErrorKind.REPOSITORY_NOT_FOUND,
+    )
 
 
 def _exists_already(storage: Storage) -> ConflictError:

@@ -14,7 +14,7 @@ from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_s
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
-from icechunk._exceptions import ConflictError, ErrorKind, SnapshotNotFoundError
+from icechunk._exceptions import ErrorKind, SnapshotNotFoundError
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         ConflictError
             Kind `branch-update-conflict`: the tip is not `from_snapshot_id`.
         RefNotFoundError
-            Kind `ref-not-found`, or `branch-not-found` when `from_snapshot_id` is given.
+            Kind `ref-not-found`, or `branch-not-found` when `from_snapshot_id` is given; in a
+            repository of spec 1 the latter is a ConflictError.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
@@ -139,10 +140,9 @@ class AsyncReferences(RepositoryState[SessionType]):
         assets = self._assets_async
         await check_can_write_async(assets)
         await assets.fetch_snapshot_async(target)
-        tip = await refs_v1.lookup_branch_async(assets, branch)
-        if source is not None and tip != source:
-            raise ConflictError(id_text(source), id_text(tip), kind=ErrorKind.BRANCH_UPDATE_CONFLICT)
-        await refs_v1.set_branch_async(assets, branch, target, tip)
+        if source is None:
+            source = await refs_v1.lookup_branch_async(assets, branch)
+        await refs_v1.set_branch_async(assets, branch, target, source)
 
     async def delete_branch_async(self, branch: str) -> None:
         """Delete a branch; its snapshots stay until garbage is collected.
@@ -339,11 +339,13 @@ class AsyncReferences(RepositoryState[SessionType]):
         Returns
         -------
         list of ManifestFileInfo
+
+        Raises
+        ------
+        StorageError
+            Kind `object-not-found`: there is no such snapshot.
         """
-        from_id = parse_id(snapshot_id)
-        if not self._is_v1:
-            repo_updates.require_snapshot(await fetch_repo_info_async(self._assets_async), from_id)
-        snapshot = await self._assets_async.fetch_snapshot_async(from_id)
+        snapshot = await self._assets_async.fetch_snapshot_async(parse_id(snapshot_id))
         return [manifest_file_info(file) for file in snapshot.manifest_files]
 
     # Sessions

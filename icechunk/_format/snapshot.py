@@ -326,10 +326,10 @@ def encode_snapshot(
     Raises
     ------
     TypeError, InvalidInputError
-        The metadata cannot be written, see `metadata.encode_properties`.
+        The metadata cannot be written, see `metadata.encode_properties`. Kind
+        `invalid-array-metadata`: in spec 1, a dimension with a length but no chunks.
     FormatError
-        Kind `invalid-array-metadata`: in spec 1, a dimension with a length but no chunks. Kind
-        `serialization`: the snapshot would take more than 2 GiB.
+        Kind `serialization`: the snapshot would take more than 2 GiB.
     """
     properties = encode_properties(metadata, spec_version)
     builder = Builder(1024 + sum(len(node.user_data) + len(node.path) + 256 for node in nodes))

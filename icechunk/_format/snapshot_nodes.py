@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
-from icechunk._exceptions import ErrorKind, FormatError
+from icechunk._exceptions import ErrorKind, FormatError, InvalidInputError
 from icechunk._format.flatbuffers import Builder, Reader, Table, Tables
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class NodeVector:
             if length and not chunk_length:
                 raise FormatError(
                     f"cannot read {self._reader.name}: a dimension of length {length} has chunks of length 0",
-                    ErrorKind.INVALID_ARRAY_METADATA,
+                    ErrorKind.INVALID_FILE_FORMAT,
                 )
             # More chunks than the 32 bits of a coordinate can tell apart cannot exist.
             chunks = min(-(-length // chunk_length), 2**32 - 1) if length else 0
@@ -383,7 +383,7 @@ def write_nodes(builder: Builder, nodes: Sequence[Node], spec_version: int) -> P
 
     Raises
     ------
-    FormatError
+    InvalidInputError
         Kind `invalid-array-metadata`: in spec 1, a dimension with a length but no chunks.
     """
     count = len(nodes)
@@ -421,7 +421,7 @@ def _write_arrays(builder: Builder, arrays: Sequence[ArrayData], spec_version: i
     }
     if spec_version == 1:
         if (lengths[chunks == 0] != 0).any():
-            raise FormatError(
+            raise InvalidInputError(
                 "spec version 1 cannot hold a dimension that has a length but no chunks",
                 ErrorKind.INVALID_ARRAY_METADATA,
             )

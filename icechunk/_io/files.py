@@ -52,6 +52,15 @@ if TYPE_CHECKING:
 INLINE_LIMIT = 1 << 18
 """Bytes up to which the page cache is read on the event loop: to copy more takes longer than a hop."""
 
+WRITE_INLINE_LIMIT = 1 << 16
+"""Bytes up to which a file is written on the event loop, as long as that takes no longer than a hop."""
+
+HOP = 0.0002
+"""Seconds of the event loop's time that handing work to a thread and back takes, about."""
+
+PATIENCE = 0.02
+"""Seconds that writes may hold up the event loop, above what hops would have, before threads write."""
+
 LOCK_NAME = ".lock#0"
 """The lock file at the root; named like a temporary file, so that no listing shows it."""
 
@@ -81,7 +90,7 @@ class Found(NamedTuple):
 
 def digest(data: Buffer) -> str:
     """The version of a content."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return hashlib.sha256(data).hexdigest()
 
 
 class Files:
@@ -94,6 +103,7 @@ class Files:
         self.root = root
         self.durable = durable
         self._reads_on_loop = True
+        self._stalled = 0.0
         self._durable_directories: set[str] = set()
 
     def path(self, key: str) -> str:
@@ -234,7 +244,16 @@ class Files:
             raise
         self._make_names_durable(path)
 
-    write_async = wrap(write)
+    async def write_async(self, key: str, data: Buffer) -> None:
+        if self.durable or len(memoryview(data)) > WRITE_INLINE_LIMIT or self._stalled > PATIENCE:
+            self._stalled = max(0.0, self._stalled - HOP)
+            await self._write_in_thread_async(key, data)
+            return
+        started = time.perf_counter()
+        self.write(key, data)
+        self._stalled = max(0.0, self._stalled + time.perf_counter() - started - HOP)
+
+    _write_in_thread_async = wrap(write)
 
     def write_if(self, key: str, data: Buffer, expected: str | None) -> str | None:
         """Write an object whose version is `expected`, or with None a new one; return its version.

@@ -182,10 +182,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         cache = AssetCache(storage, provisional)
         found = _find(SyncAssets.of(cache))
         if found is None:
-            raise RepositoryNotFoundError(
-                f"there is no repository at {storage.location}: create one with `Repository.create`",
-                ErrorKind.REPOSITORY_NOT_FOUND,
-            )
+            raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
         settings = resolve(effective, storage_defaults, cpu_count())
@@ -293,9 +290,16 @@ class SyncLifecycle(RepositoryState[SessionType]):
         -------
         RepositoryConfig or None
             None where none is stored.
+
+        Raises
+        ------
+        RepositoryNotFoundError
+            Kind `repository-not-found`.
         """
         found = _look(storage, None)
-        return None if found is None else found.config
+        if found is None:
+            raise _not_found(storage)
+        return found.config
 
     def save_config(self) -> None:
         """Store the configuration in effect, for everybody who opens the repository.
@@ -406,6 +410,13 @@ def _check_creatable(assets: SyncAssets, check_clean_root: bool) -> None:
             )
     elif _find(assets) is not None:
         raise _exists_already(storage)
+
+
+def _not_found(storage: Storage) -> RepositoryNotFoundError:
+    return RepositoryNotFoundError(
+        f"there is no repository at {storage.location}: create one with `Repository.create`",
+        ErrorKind.REPOSITORY_NOT_FOUND,
+    )
 
 
 def _exists_already(storage: Storage) -> ConflictError:

@@ -15,7 +15,7 @@ from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_s
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
-from icechunk._exceptions import ConflictError, ErrorKind, SnapshotNotFoundError
+from icechunk._exceptions import ErrorKind, SnapshotNotFoundError
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class SyncReferences(RepositoryState[SessionType]):
         ConflictError
             Kind `branch-update-conflict`: the tip is not `from_snapshot_id`.
         RefNotFoundError
-            Kind `ref-not-found`, or `branch-not-found` when `from_snapshot_id` is given.
+            Kind `ref-not-found`, or `branch-not-found` when `from_snapshot_id` is given; in a
+            repository of spec 1 the latter is a ConflictError.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
@@ -140,10 +141,9 @@ class SyncReferences(RepositoryState[SessionType]):
         assets = self._assets
         check_can_write(assets)
         assets.fetch_snapshot(target)
-        tip = refs_v1.lookup_branch(assets, branch)
-        if source is not None and tip != source:
-            raise ConflictError(id_text(source), id_text(tip), kind=ErrorKind.BRANCH_UPDATE_CONFLICT)
-        refs_v1.set_branch(assets, branch, target, tip)
+        if source is None:
+            source = refs_v1.lookup_branch(assets, branch)
+        refs_v1.set_branch(assets, branch, target, source)
 
     def delete_branch(self, branch: str) -> None:
         """Delete a branch; its snapshots stay until garbage is collected.
@@ -340,11 +340,13 @@ class SyncReferences(RepositoryState[SessionType]):
         Returns
         -------
         list of ManifestFileInfo
+
+        Raises
+        ------
+        StorageError
+            Kind `object-not-found`: there is no such snapshot.
         """
-        from_id = parse_id(snapshot_id)
-        if not self._is_v1:
-            repo_updates.require_snapshot(fetch_repo_info(self._assets), from_id)
-        snapshot = self._assets.fetch_snapshot(from_id)
+        snapshot = self._assets.fetch_snapshot(parse_id(snapshot_id))
         return [manifest_file_info(file) for file in snapshot.manifest_files]
 
     # Sessions

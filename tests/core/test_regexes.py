@@ -293,9 +293,9 @@ def test_simple_expressions_mean_the_same_in_python(regex: str, text: str) -> No
     ],
 )
 def test_time_is_bounded(regex: str, text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found(regex, text)
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @given(st.text("ab01()[]{}*+?|^$.\\-&~:<>!=#,PpiuxLd\n é", max_size=20), st.text(max_size=10))

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icechunk._core.ids import id_text
-from icechunk._exceptions import ErrorKind, FormatError
+from icechunk._exceptions import ErrorKind, FormatError, InvalidInputError
 from icechunk._format.flatbuffers import Builder, u64
 from icechunk._format.header import FileType, unwrap, wrap
 from icechunk._format.snapshot import (
@@ -292,7 +292,7 @@ def test_spec_1_holds_lengths_of_chunks() -> None:
 
 def test_spec_1_cannot_hold_a_length_without_chunks() -> None:
     array = ArrayData((DimensionShape(10, 0),), None, ())
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(InvalidInputError) as caught:
         encode(1, [Node(b"8 bytes.", "/a", b"{}", array)])
     assert caught.value.kind == ErrorKind.INVALID_ARRAY_METADATA
 
@@ -304,7 +304,7 @@ def test_spec_1_chunks_of_length_zero_are_an_error() -> None:
     snapshot = decode_snapshot(damaged, 1, "snapshots/X")
     with pytest.raises(FormatError, match="snapshots/X") as caught:
         snapshot.find("/a")
-    assert caught.value.kind == ErrorKind.INVALID_ARRAY_METADATA
+    assert caught.value.kind == ErrorKind.INVALID_FILE_FORMAT
 
 
 def test_spec_1_counts_at_most_as_many_chunks_as_coordinates_tell_apart() -> None:
