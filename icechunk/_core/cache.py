@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
-from icechunk._core.locks import StateLock
+from icechunk._locks import StateLock
 
 K = TypeVar("K")
 V = TypeVar("V")

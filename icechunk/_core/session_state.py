@@ -18,7 +18,6 @@ import msgspec
 from icechunk._core.change_set import UNRECORDED, ChangeSet
 from icechunk._core.extents import ExtentIndex
 from icechunk._core.grid import ArrayDocument, parse_node_document
-from icechunk._core.locks import StateLock
 from icechunk._core.paths import is_inside
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -29,6 +28,7 @@ from icechunk._exceptions import (
     SessionStateError,
 )
 from icechunk._format.snapshot import ArrayData, DimensionShape, ManifestRef, Node
+from icechunk._locks import StateLock
 from icechunk.types import SessionMode
 
 if TYPE_CHECKING:

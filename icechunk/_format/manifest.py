@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from struct import Struct
 from struct import error as StructError
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +46,7 @@ from icechunk._format.chunk_refs import (
 from icechunk._format.compression import LocationDictionary
 from icechunk._format.flatbuffer_builder import Builder, distinct_slices, u8
 from icechunk._format.flatbuffers import Reader, Table, Tables
+from icechunk._locks import StateLock
 from icechunk.types import ChunkType
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Manifest:
         self._dictionary = dictionary
         self._decoded: dict[bytes, ChunkRefs] = {}
         self._searches = 0
-        self._lock = Lock()
+        self._lock = StateLock()
 
     @property
     def payload_size(self) -> int:

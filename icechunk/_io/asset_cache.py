@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from icechunk._core.cache import WeightedCache
-from icechunk._core.locks import StateLock
 from icechunk._io.concurrency import SingleFlight
 from icechunk._io.gate import RequestGate
+from icechunk._locks import StateLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from icechunk._core.locks import StateLock
+from icechunk._locks import StateLock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

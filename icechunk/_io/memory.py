@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icechunk._core.locks import StateLock
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._io.clock import now_us
+from icechunk._locks import StateLock
 from icechunk.storage import MemoryObject
 
 if TYPE_CHECKING:

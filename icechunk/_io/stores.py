@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
 from obstore.store import MemoryStore, S3Store
 
-from icechunk._core.locks import StateLock
 from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._locks import StateLock
 from icechunk._storage_settings import StorageRetriesSettings, StorageTimeoutSettings
 from icechunk._version import __version__
 from icechunk.credentials import S3Credentials

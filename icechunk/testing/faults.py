@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from icechunk._async.faulty import AsyncFaultyBackend
-from icechunk._core.locks import StateLock
 from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._locks import StateLock
 from icechunk._sync.faulty import SyncFaultyBackend
 from icechunk.storage import Storage, WrappedStorage
 
