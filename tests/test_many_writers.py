@@ -15,7 +15,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,18 @@ import zarr.api.asynchronous
 import icechunk
 from icechunk import ConflictError, IcechunkStore, Repository, Session
 from tests.places import PLACES, places
-from tests.threads import PATIENCE, at_once
+from tests.serial_s3 import running_serial_s3_server
+from tests.threads import PATIENCE, at_once, on_a_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """A service that lets one of two writers win, as real ones do."""
+    with running_serial_s3_server() as address:
+        yield address
 
 
 @pytest.fixture(params=PLACES)
@@ -53,6 +64,37 @@ def open_array(store: IcechunkStore, name: str, mode: Any = "r") -> Any:
 
 def history(repo: Repository) -> list[str]:
     return [info.id for info in repo.ancestry(branch="main")]
+
+
+def test_two_commits_of_one_session_at_once_make_one_snapshot(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage)
+
+    def commit(session: Session) -> str:
+        try:
+            return session.commit("once")
+        except icechunk.SessionStateError as error:
+            return error.kind
+
+    async def commit_on_a_loop(session: Session) -> str:
+        try:
+            return await session.commit_async("once")
+        except icechunk.SessionStateError as error:
+            return error.kind
+
+    for number in range(5):
+        session = repo.writable_session("main")
+        zarr.create_group(session.store, path=f"g{number}")
+        before = history(repo)
+        jobs = [
+            partial(commit, session),
+            partial(commit, session),
+            partial(on_a_loop, commit_on_a_loop, session),
+        ]
+        outcomes = at_once(*jobs)
+        assert outcomes.count("commit-not-allowed") == 2
+        [tip] = set(outcomes) - {"commit-not-allowed"}
+        assert history(repo) == [tip, *before]
+        assert session.snapshot_id == tip
 
 
 def test_of_two_writers_one_wins_and_the_other_is_told_both_parents_and_goes_on(

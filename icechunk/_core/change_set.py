@@ -56,10 +56,11 @@ class ChunkTable:
     def find(self, coordinates: Coordinates) -> ChunkRef | Unrecorded | None:
         """The recorded reference, None for a recorded removal, or `UNRECORDED`."""
         found = self.recent.get(coordinates, UNRECORDED)
-        if found is not UNRECORDED or (self.columns is None and not len(self.removed)):
+        columns = self.columns
+        if found is not UNRECORDED or (columns is None and not len(self.removed)):
             return found
-        if self.columns is not None:
-            reference = self.columns.find(coordinates)
+        if columns is not None:
+            reference = columns.find(coordinates)
             if reference is not None:
                 return reference
         if len(self.removed) and (self.removed == np.array(coordinates, np.uint32)).all(axis=1).any():
@@ -68,11 +69,12 @@ class ChunkTable:
 
     def forget(self, coordinates: Coordinates) -> None:
         """Drop what was recorded for a chunk that the base does not have."""
-        self.recent.pop(coordinates, None)
         if self.columns is not None and self.columns.find(coordinates) is not None:
             gone = np.array([coordinates], np.uint32).reshape(1, self.ndim)
             kept = ChunkRefs.merge(self.columns, None, gone)
             self.columns = kept if len(kept) else None
+        # Last, so that no reader falls through to an older reference among the columns.
+        self.recent.pop(coordinates, None)
 
     def add_columns(self, references: ChunkRefs) -> None:
         """Record many references at once; `references` has each coordinate once."""
