@@ -6,42 +6,12 @@ so of two writers both may win. A real service lets one win.
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import subprocess
 import sys
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moto.s3.responses import S3Response
 from moto.server import main
-
-from tests.s3_server import _make_bucket
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@contextlib.contextmanager
-def running_serial_s3_server() -> Iterator[str]:
-    """Start the service with one bucket; the value is its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.serial_s3", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=Path(__file__).parent.parent,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _make_bucket(server, address)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 def let_writes_queue() -> None:

@@ -25,18 +25,10 @@ import zarr.api.asynchronous
 import icechunk
 from icechunk import ConflictError, IcechunkStore, Repository, Session
 from tests.places import PLACES, places
-from tests.serial_s3 import running_serial_s3_server
 from tests.threads import PATIENCE, at_once, on_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A service that lets one of two writers win, as real ones do."""
-    with running_serial_s3_server() as address:
-        yield address
+    pass
 
 
 @pytest.fixture(params=PLACES)

@@ -269,6 +269,7 @@ class Builder:
         for slot, targets in children.items():
             rows[f"{slot}"] = own - offsets[slot] - targets
         if vector is not None:
+            # `dtype` has named fields, made just above; NumPy's types cannot know.
             rows[f"{vector[0]}"] = dtype.fields["count"][1] - offsets[vector[0]]  # type: ignore[index]
             rows["count"] = width
             rows["elements"] = vector[1]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from icechunk.credentials import S3StaticCredentials
 
 FAILURES = (BaseError, OSError, ValueError, NotImplementedError)
-"""What obstore raises when an operation fails."""
+"""What obstore raises when an operation fails; NotImplementedError, where a store cannot do it."""
 
 REFUSALS = (AlreadyExistsError, PreconditionError)
 """What obstore raises when a precondition is not met."""
