@@ -58,7 +58,7 @@ from icechunk.credentials import (
     s3_from_env_credentials,
     s3_static_credentials,
 )
-from icechunk.ops import RepoStatus, Update, UpdateType
+from icechunk.ops import FeatureFlag, RepoStatus, Update, UpdateType
 from icechunk.repository import Repository
 from icechunk.session import Session
 from icechunk.snapshots import Diff, ManifestFileInfo, SnapshotInfo
@@ -97,6 +97,7 @@ __all__ = [
     "Credentials",
     "Diff",
     "ErrorKind",
+    "FeatureFlag",
     "FormatError",
     "IcechunkError",
     "IcechunkStore",

@@ -1,4 +1,4 @@
-"""What was done to a repository: the entries of its operations log, its status."""
+"""What was done to a repository: the entries of its operations log, its status and its feature flags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from icechunk.types import RepoAvailability, nest_variants
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["RepoStatus", "Update", "UpdateType"]
+__all__ = ["FeatureFlag", "RepoStatus", "Update", "UpdateType"]
 
 _AVAILABILITY = {RepoAvailability.online: "Online", RepoAvailability.read_only: "ReadOnly"}
 
@@ -74,6 +74,46 @@ class RepoStatus(Result, frozen=True):
             f"set_at={moment(self.set_at.astimezone(UTC))}, "
             f"limited_availability_reason={None if reason is None else quoted(reason)})"
         )
+
+
+class FeatureFlag(Result, frozen=True):
+    """Something that can be switched off for everybody who uses a repository.
+
+    Attributes
+    ----------
+    id : int
+        Its number in the format.
+    name : str
+        What `Repository.set_feature_flag` calls it.
+    default_enabled : bool
+        Whether it is on in a repository that says nothing about it.
+    setting : bool or None
+        What the repository says about it; None when it says nothing.
+    enabled : bool
+        Whether it is on.
+
+    Examples
+    --------
+    >>> import icechunk
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> repo.set_feature_flag("delete_tag", False)
+    >>> print(repo.disabled_feature_flags()[0])
+    <icechunk.config.FeatureFlag>
+    id: 5
+    name: delete_tag
+    default_enabled: True
+    setting: False
+    enabled: False
+    <BLANKLINE>
+    """
+
+    _shown_as: ClassVar[str] = "icechunk.config.FeatureFlag"
+
+    id: int
+    name: str
+    default_enabled: bool
+    setting: bool | None
+    enabled: bool
 
 
 class UpdateType:

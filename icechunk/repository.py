@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from icechunk._core.session_state import SessionState
+    from icechunk.ops import RepoStatus
     from icechunk.store import IcechunkStore
 
 __all__ = ["Repository"]
@@ -41,6 +42,41 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
 
     def _new_session(self, state: SessionState) -> Session:
         return Session._over(state, self._cache, self._config, self._virtual_access)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of the repository itself, fetched anew each time; see `get_metadata`.
+
+        Returns
+        -------
+        dict of str to any
+
+        Examples
+        --------
+        >>> import icechunk
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> repo.set_metadata({"owner": "climate group"})
+        >>> repo.metadata
+        {'owner': 'climate group'}
+        """
+        return self.get_metadata()
+
+    @property
+    def status(self) -> RepoStatus:
+        """Whether the repository takes changes, fetched anew each time; see `get_status`.
+
+        Returns
+        -------
+        RepoStatus
+
+        Examples
+        --------
+        >>> import icechunk
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> repo.status.availability
+        RepoAvailability.online
+        """
+        return self.get_status()
 
     @contextmanager
     def transaction(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from icechunk._async.backends import open_backend_async
 from icechunk._core.object_keys import (
+    OVERWRITTEN,
     REPO,
     chunk_key,
     manifest_key,
@@ -205,6 +206,17 @@ class AsyncAssets:
             raise
         self.cache.repo_info = (info, version)
         return version
+
+    async def fetch_repo_backup_async(self, name: str) -> RepoInfo | None:
+        """The repo object as it was before somebody replaced it; None if that is not kept any more."""
+        key = OVERWRITTEN + name
+        try:
+            payload, _ = await self._fetch_async(key, FileType.REPO_INFO)
+        except StorageError as error:
+            if error.kind == ErrorKind.OBJECT_NOT_FOUND:
+                return None
+            raise
+        return decode_repo(payload, key)
 
     async def fetch_if_present_async(self, key: str) -> tuple[Buffer, Version] | None:
         """The bytes and version of a small object; None if there is no such object."""

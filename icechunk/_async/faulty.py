@@ -33,7 +33,7 @@ class AsyncFaultyBackend:
 
     @property
     def can_write(self) -> bool:
-        return self._inner.can_write
+        return self._faults.can_write and self._inner.can_write
 
     @asynccontextmanager
     async def _planned_async(self, operation: str, key: str) -> AsyncIterator[None]:

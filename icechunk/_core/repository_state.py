@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from icechunk._exceptions import ErrorKind, FormatError
+from icechunk.types import SpecVersion
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,8 +17,6 @@ if TYPE_CHECKING:
     from icechunk.config import RepositoryConfig
     from icechunk.credentials import AnyCredential
     from icechunk.storage import Storage, Version
-    from icechunk.types import SpecVersion
-
 
 SessionType = TypeVar("SessionType")
 """The class of the sessions that a repository opens."""
@@ -113,6 +114,21 @@ class RepositoryState(ABC, Generic[SessionType]):
         dict of str to any
         """
         return dict(self._commit_metadata)
+
+    def _require_spec_2(self) -> None:
+        """Refuse what repositories of spec 1 have no place for.
+
+        Raises
+        ------
+        FormatError
+            Kind `unsupported-spec-version`.
+        """
+        if self._spec_version < SpecVersion.v2:
+            raise FormatError(
+                f"this needs a repository of spec version 2, and the one at {self.storage.location} is of "
+                f"version {int(self._spec_version)}: upgrade it first",
+                ErrorKind.UNSUPPORTED_SPEC_VERSION,
+            )
 
     @abstractmethod
     def _new_session(self, state: SessionState) -> SessionType:

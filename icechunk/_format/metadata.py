@@ -38,7 +38,7 @@ def encode_properties(properties: Mapping[str, object], spec_version: int) -> li
     Raises
     ------
     TypeError
-        A value has no counterpart in JSON, or a name or key is not a string.
+        A value has no counterpart in JSON, a name or key is not a string, or it is no mapping.
     InvalidInputError
         Kind `bad-metadata`: nested too deep, or text that cannot be stored.
 
@@ -48,6 +48,8 @@ def encode_properties(properties: Mapping[str, object], spec_version: int) -> li
     [('a', b'\\x81\\xa7is_root\\xc3'), ('b', b'\\xc0')]
     """
     plain = json_value(properties)
+    if not isinstance(plain, dict):
+        raise TypeError(f"properties are a dict of names and values, not {properties!r}")
     encode = _MESSAGE_PACK.encode if spec_version == 1 else flexbuffers.dumps
     # Texts sort by code points, which is the order of their UTF-8 bytes.
     return [(name, encode(plain[name])) for name in sorted(plain)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from icechunk._sync.backends import open_backend
 from icechunk._core.object_keys import (
+    OVERWRITTEN,
     REPO,
     chunk_key,
     manifest_key,
@@ -206,6 +207,17 @@ class SyncAssets:
             raise
         self.cache.repo_info = (info, version)
         return version
+
+    def fetch_repo_backup(self, name: str) -> RepoInfo | None:
+        """The repo object as it was before somebody replaced it; None if that is not kept any more."""
+        key = OVERWRITTEN + name
+        try:
+            payload, _ = self._fetch(key, FileType.REPO_INFO)
+        except StorageError as error:
+            if error.kind == ErrorKind.OBJECT_NOT_FOUND:
+                return None
+            raise
+        return decode_repo(payload, key)
 
     def fetch_if_present(self, key: str) -> tuple[Buffer, Version] | None:
         """The bytes and version of a small object; None if there is no such object."""

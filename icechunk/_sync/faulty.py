@@ -34,7 +34,7 @@ class SyncFaultyBackend:
 
     @property
     def can_write(self) -> bool:
-        return self._inner.can_write
+        return self._faults.can_write and self._inner.can_write
 
     @contextmanager
     def _planned(self, operation: str, key: str) -> Iterator[None]:

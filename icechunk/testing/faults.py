@@ -71,6 +71,8 @@ class Faults:
         All calls so far, in the order in which they came.
     most_at_once : int
         How many operations were under way at the same time, at the most.
+    can_write : bool
+        Whether the storage says that it can be written to; True until a test sets it.
 
     Examples
     --------
@@ -90,6 +92,7 @@ class Faults:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.most_at_once = 0
+        self.can_write = True
         self._under_way = 0
         self._plans: list[_Plan] = []
         self._lock = StateLock()
