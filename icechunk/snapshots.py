@@ -86,7 +86,8 @@ class Diff(Result, frozen=True):
         By the path of the array, the sorted coordinates of the chunks that were
         written or deleted.
     moved_nodes : list of tuple of str
-        Old and new path of each moved node, in the order of the moves.
+        Old and new path of each node that a commit moved: the newest commit's first, and a
+        node before what is below it. A node that several commits moved is there several times.
 
     Examples
     --------

@@ -148,7 +148,10 @@ class AsyncAssets:
             return known
         key = transaction_log_key(snapshot_id)
         payload, spec_version = await self._fetch_async(key, FileType.TRANSACTION_LOG)
-        log = decode_transaction_log(payload, spec_version, key)
+        if len(payload) > _LARGE:
+            log = await run_in_thread_async(decode_transaction_log, payload, spec_version, key)
+        else:
+            log = decode_transaction_log(payload, spec_version, key)
         self.cache.transaction_logs.put(snapshot_id, log, log_weight(log))
         return log
 

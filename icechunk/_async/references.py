@@ -14,7 +14,8 @@ from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_s
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
-from icechunk._exceptions import ErrorKind, SnapshotNotFoundError
+from icechunk._exceptions import ErrorKind, FormatError, SnapshotNotFoundError
+from icechunk._io.iteration import begun_async
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
-        return id_text(await self._branch_tip_async(branch))
+        info = await self._repo_info_async()
+        return id_text(await self._target_async(info, branch, None, None))
 
     async def create_branch_async(self, branch: str, snapshot_id: str) -> None:
         """Create a branch.
@@ -199,7 +201,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
-        return id_text(await self._tag_target_async(tag))
+        info = await self._repo_info_async()
+        return id_text(await self._target_async(info, None, tag, None))
 
     async def create_tag_async(self, tag: str, snapshot_id: str) -> None:
         """Give a snapshot a name that never changes.
@@ -257,7 +260,7 @@ class AsyncReferences(RepositoryState[SessionType]):
 
     # History
 
-    async def async_ancestry(
+    def async_ancestry(
         self, *, branch: str | None = None, tag: str | None = None, snapshot_id: str | None = None
     ) -> AsyncIterator[SnapshotInfo]:
         """The history of a branch, a tag or a snapshot, newest first.
@@ -267,9 +270,9 @@ class AsyncReferences(RepositoryState[SessionType]):
         branch, tag, snapshot_id : str, optional
             Where to start; exactly one of the three.
 
-        Yields
-        ------
-        SnapshotInfo
+        Returns
+        -------
+        iterator of SnapshotInfo
 
         Raises
         ------
@@ -281,25 +284,53 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `snapshot-not-found`.
         """
         one_selector(branch, tag, snapshot_id)
+        return begun_async(self._snapshot_infos_async(branch, tag, snapshot_id))
+
+    async def _snapshot_infos_async(
+        self, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> AsyncIterator[SnapshotInfo]:
         async for entry in self._ancestry_async(branch, tag, snapshot_id):
             yield snapshot_info(entry)
 
     async def _ancestry_async(
         self, branch: str | None, tag: str | None, snapshot_id: str | None
     ) -> AsyncIterator[SnapshotEntry]:
-        if not self._is_v1:
-            info = await fetch_repo_info_async(self._assets_async)
-            for entry in info.ancestry(_resolve(info, branch, tag, snapshot_id)):
+        info = await self._repo_info_async()
+        target = await self._target_async(info, branch, tag, snapshot_id)
+        async for entry in self._ancestors_async(info, target):
+            yield entry
+
+    async def _repo_info_async(self) -> RepoInfo | None:
+        """What one look at the repository answers several questions with; None in spec 1."""
+        return None if self._is_v1 else await fetch_repo_info_async(self._assets_async)
+
+    async def _target_async(
+        self, info: RepoInfo | None, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> bytes:
+        """The snapshot that a branch, a tag or the text of an id stands for."""
+        if info is not None:
+            return _resolve(info, branch, tag, snapshot_id)
+        if branch is not None:
+            return await refs_v1.lookup_branch_async(self._assets_async, branch)
+        if tag is not None:
+            return await refs_v1.lookup_tag_async(self._assets_async, tag)
+        return parse_id(snapshot_id or "")
+
+    async def _ancestors_async(self, info: RepoInfo | None, target: bytes) -> AsyncIterator[SnapshotEntry]:
+        """A snapshot, its parent, and so on up to the root."""
+        if info is not None:
+            for entry in info.ancestry(target):
                 yield entry
             return
-        next_id: bytes | None
-        if branch is not None:
-            next_id = await self._branch_tip_async(branch)
-        elif tag is not None:
-            next_id = await self._tag_target_async(tag)
-        else:
-            next_id = parse_id(snapshot_id or "")
+        next_id: bytes | None = target
+        seen = set()
         while next_id is not None:
+            if next_id in seen:
+                raise FormatError(
+                    f"the parents of snapshot {id_text(next_id)} run in a circle",
+                    ErrorKind.INVALID_FILE_FORMAT,
+                )
+            seen.add(next_id)
             snapshot = await self._assets_async.fetch_snapshot_async(next_id)
             yield entry_of(snapshot)
             next_id = snapshot.parent_id
@@ -386,14 +417,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:
             target = await self._tip_as_of_async(branch, as_of)
-        elif branch is not None:
-            target = await self._branch_tip_async(branch)
-        elif tag is not None:
-            target = await self._tag_target_async(tag)
         else:
-            target = parse_id(snapshot_id or "")
-            if not self._is_v1:
-                repo_updates.require_snapshot(await fetch_repo_info_async(self._assets_async), target)
+            target = await self._target_async(await self._repo_info_async(), branch, tag, snapshot_id)
         return await self._open_session_async(target, None, SessionMode.readonly)
 
     async def writable_session_async(self, branch: str) -> SessionType:
@@ -446,16 +471,6 @@ class AsyncReferences(RepositoryState[SessionType]):
             f"branch `{branch}` has no snapshot written at {as_of.isoformat()} or before",
             ErrorKind.NO_SNAPSHOT_AT_TIME,
         )
-
-    async def _branch_tip_async(self, branch: str) -> bytes:
-        if self._is_v1:
-            return await refs_v1.lookup_branch_async(self._assets_async, branch)
-        return _resolve(await fetch_repo_info_async(self._assets_async), branch, None, None)
-
-    async def _tag_target_async(self, tag: str) -> bytes:
-        if self._is_v1:
-            return await refs_v1.lookup_tag_async(self._assets_async, tag)
-        return _resolve(await fetch_repo_info_async(self._assets_async), None, tag, None)
 
 
 def _resolve(info: RepoInfo, branch: str | None, tag: str | None, snapshot_id: str | None) -> bytes:

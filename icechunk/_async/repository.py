@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from icechunk._async.administration import AsyncAdministration
+from icechunk._async.history import AsyncHistory
 from icechunk._async.lifecycle import AsyncLifecycle
-from icechunk._async.references import AsyncReferences
 from icechunk._core.repository_state import SessionType
 
 
 class AsyncRepository(
-    AsyncLifecycle[SessionType], AsyncReferences[SessionType], AsyncAdministration[SessionType]
+    AsyncLifecycle[SessionType], AsyncHistory[SessionType], AsyncAdministration[SessionType]
 ):
     """The coroutines of a repository; see `icechunk.Repository`."""

@@ -1,16 +1,25 @@
-"""What changed, in terms of paths: the answer to `Session.status`."""
+"""What changed, in terms of paths: the answers to `Session.status` and `Repository.diff`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from icechunk._core.transaction_log import joined_chunks, union_coordinates
+from icechunk._exceptions import ErrorKind, InvalidInputError
 from icechunk.snapshots import Diff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from icechunk._core.session_state import SessionState
-    from icechunk._format.snapshot import Node
+    from icechunk._format.repo_info import SnapshotEntry
+    from icechunk._format.snapshot import Node, Snapshot
+    from icechunk._format.transaction_log import TransactionLog
 
 
 def session_status(state: SessionState) -> Diff:
@@ -35,3 +44,81 @@ def session_status(state: SessionState) -> Diff:
 
 def _paths(nodes: Iterable[Node], *, arrays: bool) -> set[str]:
     return {node.path for node in tuple(nodes) if (node.array is not None) is arrays}
+
+
+class NeededLog(msgspec.Struct, frozen=True):
+    """A transaction log that a diff is made of; that of an expired snapshot may be lost."""
+
+    snapshot_id: bytes
+    is_pruned: bool
+
+
+def logs_of_chain(newest_first: Sequence[SnapshotEntry]) -> list[NeededLog]:
+    """The logs of a chain of snapshots, oldest first, with those of snapshots that expired in between."""
+    logs: list[NeededLog] = []
+    for entry in reversed(newest_first):
+        logs += [NeededLog(pruned, True) for pruned in entry.pruned_ancestor_tx_logs]
+        logs.append(NeededLog(entry.id, False))
+    return logs
+
+
+def not_on_one_chain(before: str, after: str) -> InvalidInputError:
+    """An error for two snapshots of which the first is not an ancestor of the second."""
+    return InvalidInputError(
+        f"snapshot {before} is not among the ancestors of snapshot {after}: a diff goes from an older "
+        "snapshot to a newer one that was built on it",
+        ErrorKind.BAD_SNAPSHOT_CHAIN_FOR_DIFF,
+    )
+
+
+def diff_of(logs: Sequence[TransactionLog], before: Snapshot, after: Snapshot) -> Diff:
+    """What a chain of commits did, by paths.
+
+    Logs speak of node ids. A node has the path that it has in the end, or if it is gone by then the
+    one that it had in the beginning. A node that came and went in between has neither, and is left out.
+
+    Parameters
+    ----------
+    logs : sequence of TransactionLog
+        Oldest first.
+    before, after : Snapshot
+        At both ends of the chain.
+    """
+    nodes = {
+        kind: frozenset[bytes]().union(*[getattr(log, kind) for log in logs])
+        for kind in (
+            "new_groups",
+            "new_arrays",
+            "deleted_groups",
+            "deleted_arrays",
+            "updated_groups",
+            "updated_arrays",
+        )
+    }
+    chunks = joined_chunks(logs)
+    paths = _paths_of(frozenset(chunks).union(*nodes.values()), before, after)
+    return Diff(
+        **{kind: {paths[node_id] for node_id in ids if node_id in paths} for kind, ids in nodes.items()},
+        updated_chunks=_chunks_by_path(chunks, paths),
+        # The newest commit comes first, as in a history; within it, a node before what is below it.
+        moved_nodes=[(move.from_path, move.to_path) for log in reversed(logs) for move in log.moved_nodes],
+    )
+
+
+def _paths_of(node_ids: Collection[bytes], before: Snapshot, after: Snapshot) -> dict[bytes, str]:
+    found = after.paths_of(node_ids)
+    missing = [node_id for node_id in node_ids if node_id not in found]
+    if missing:
+        found |= before.paths_of(missing)
+    return found
+
+
+def _chunks_by_path(
+    chunks: dict[bytes, NDArray[np.uint32]], paths: dict[bytes, str]
+) -> dict[str, list[list[int]]]:
+    by_path: dict[str, list[NDArray[np.uint32]]] = {}
+    for node_id in sorted(chunks):
+        if node_id in paths:
+            by_path.setdefault(paths[node_id], []).append(chunks[node_id])
+    # An array that was deleted and made anew is two nodes at one path.
+    return {path: union_coordinates(by_path[path]).tolist() for path in sorted(by_path)}

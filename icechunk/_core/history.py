@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from icechunk import ops
-from icechunk._core.ids import id_text
+from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repo_updates import FEATURE_FLAGS, feature_setting
 from icechunk._format.repo_info import UPDATE_FIELDS, Availability, RepoStatus, SnapshotEntry, UpdateKind
 from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
@@ -61,10 +61,20 @@ def manifest_file_info(file: ManifestFile) -> ManifestFileInfo:
 
 
 def one_selector(branch: str | None, tag: str | None, snapshot_id: str | None) -> None:
-    """Refuse anything but exactly one of the three ways to name a snapshot."""
+    """Refuse anything but exactly one of the three ways to name a snapshot, and what is no id.
+
+    Raises
+    ------
+    ValueError
+        None was given, or several.
+    InvalidInputError
+        Kind `invalid-snapshot-id`.
+    """
     given = [name for name in (branch, tag, snapshot_id) if name is not None]
     if len(given) != 1:
         raise ValueError("exactly one of `branch`, `tag` and `snapshot_id` has to be given")
+    if snapshot_id is not None:
+        parse_id(snapshot_id)
 
 
 def as_of_us(branch: str | None, as_of: datetime) -> int:

@@ -50,7 +50,7 @@ from icechunk._format.snapshot_nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from icechunk._format.flatbuffers import Data
 
@@ -184,6 +184,10 @@ class Snapshot:
             self._known.clear()
         self._known[path] = node
         return node
+
+    def paths_of(self, node_ids: Collection[bytes]) -> dict[bytes, str]:
+        """The paths of nodes by their ids; ids of no node here are left out."""
+        return self._nodes.paths_of(node_ids)
 
     def subtree(self, path: str) -> Iterator[Node]:
         """The node at a path, if there is one, and all nodes below it."""

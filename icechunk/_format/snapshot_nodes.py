@@ -24,7 +24,7 @@ from icechunk._exceptions import ErrorKind, FormatError, InvalidInputError
 from icechunk._format.flatbuffers import Builder, Reader, Table, Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from icechunk._format.flatbuffers import Column, Places
 
@@ -151,6 +151,20 @@ class NodeVector:
             return data[place + 4 : end]
         except struct.error as error:
             raise self._outside() from error
+
+    def paths_of(self, node_ids: Collection[bytes]) -> dict[bytes, str]:
+        """The paths of those of some nodes that are here; nothing else of the nodes is decoded."""
+        reader = self._reader
+        starts = self._start + 4 * np.arange(self._count, dtype=np.int64)
+        tables = Tables(reader, starts + reader.gather(starts, "<u4"))
+        ids, present = tables.structs(0, 8)
+        wanted = np.frombuffer(b"".join(node_ids), "<u8")
+        rows = np.flatnonzero(np.isin(np.ascontiguousarray(ids).view("<u8"), wanted) & present)
+        found, sizes = Tables(reader, tables.positions[rows]).spans(1)
+        if not found.all():
+            raise reader.error("a node has no path")
+        self.spend(0, int(sizes.sum()))
+        return dict(zip(ids[rows].tolist(), reader.texts(found, sizes), strict=True))
 
     def node(self, index: int) -> tuple[Node, int]:
         """A node, and the number of bytes that were read for it."""

@@ -149,7 +149,10 @@ class SyncAssets:
             return known
         key = transaction_log_key(snapshot_id)
         payload, spec_version = self._fetch(key, FileType.TRANSACTION_LOG)
-        log = decode_transaction_log(payload, spec_version, key)
+        if len(payload) > _LARGE:
+            log = run_in_thread(decode_transaction_log, payload, spec_version, key)
+        else:
+            log = decode_transaction_log(payload, spec_version, key)
         self.cache.transaction_logs.put(snapshot_id, log, log_weight(log))
         return log
 

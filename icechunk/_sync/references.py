@@ -15,7 +15,8 @@ from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_s
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.session_state import SessionState
-from icechunk._exceptions import ErrorKind, SnapshotNotFoundError
+from icechunk._exceptions import ErrorKind, FormatError, SnapshotNotFoundError
+from icechunk._io.iteration import begun
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class SyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
-        return id_text(self._branch_tip(branch))
+        info = self._repo_info()
+        return id_text(self._target(info, branch, None, None))
 
     def create_branch(self, branch: str, snapshot_id: str) -> None:
         """Create a branch.
@@ -200,7 +202,8 @@ class SyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
-        return id_text(self._tag_target(tag))
+        info = self._repo_info()
+        return id_text(self._target(info, None, tag, None))
 
     def create_tag(self, tag: str, snapshot_id: str) -> None:
         """Give a snapshot a name that never changes.
@@ -268,9 +271,9 @@ class SyncReferences(RepositoryState[SessionType]):
         branch, tag, snapshot_id : str, optional
             Where to start; exactly one of the three.
 
-        Yields
-        ------
-        SnapshotInfo
+        Returns
+        -------
+        iterator of SnapshotInfo
 
         Raises
         ------
@@ -282,25 +285,53 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `snapshot-not-found`.
         """
         one_selector(branch, tag, snapshot_id)
+        return begun(self._snapshot_infos(branch, tag, snapshot_id))
+
+    def _snapshot_infos(
+        self, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> Iterator[SnapshotInfo]:
         for entry in self._ancestry(branch, tag, snapshot_id):
             yield snapshot_info(entry)
 
     def _ancestry(
         self, branch: str | None, tag: str | None, snapshot_id: str | None
     ) -> Iterator[SnapshotEntry]:
-        if not self._is_v1:
-            info = fetch_repo_info(self._assets)
-            for entry in info.ancestry(_resolve(info, branch, tag, snapshot_id)):
+        info = self._repo_info()
+        target = self._target(info, branch, tag, snapshot_id)
+        for entry in self._ancestors(info, target):
+            yield entry
+
+    def _repo_info(self) -> RepoInfo | None:
+        """What one look at the repository answers several questions with; None in spec 1."""
+        return None if self._is_v1 else fetch_repo_info(self._assets)
+
+    def _target(
+        self, info: RepoInfo | None, branch: str | None, tag: str | None, snapshot_id: str | None
+    ) -> bytes:
+        """The snapshot that a branch, a tag or the text of an id stands for."""
+        if info is not None:
+            return _resolve(info, branch, tag, snapshot_id)
+        if branch is not None:
+            return refs_v1.lookup_branch(self._assets, branch)
+        if tag is not None:
+            return refs_v1.lookup_tag(self._assets, tag)
+        return parse_id(snapshot_id or "")
+
+    def _ancestors(self, info: RepoInfo | None, target: bytes) -> Iterator[SnapshotEntry]:
+        """A snapshot, its parent, and so on up to the root."""
+        if info is not None:
+            for entry in info.ancestry(target):
                 yield entry
             return
-        next_id: bytes | None
-        if branch is not None:
-            next_id = self._branch_tip(branch)
-        elif tag is not None:
-            next_id = self._tag_target(tag)
-        else:
-            next_id = parse_id(snapshot_id or "")
+        next_id: bytes | None = target
+        seen = set()
         while next_id is not None:
+            if next_id in seen:
+                raise FormatError(
+                    f"the parents of snapshot {id_text(next_id)} run in a circle",
+                    ErrorKind.INVALID_FILE_FORMAT,
+                )
+            seen.add(next_id)
             snapshot = self._assets.fetch_snapshot(next_id)
             yield entry_of(snapshot)
             next_id = snapshot.parent_id
@@ -387,14 +418,8 @@ class SyncReferences(RepositoryState[SessionType]):
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:
             target = self._tip_as_of(branch, as_of)
-        elif branch is not None:
-            target = self._branch_tip(branch)
-        elif tag is not None:
-            target = self._tag_target(tag)
         else:
-            target = parse_id(snapshot_id or "")
-            if not self._is_v1:
-                repo_updates.require_snapshot(fetch_repo_info(self._assets), target)
+            target = self._target(self._repo_info(), branch, tag, snapshot_id)
         return self._open_session(target, None, SessionMode.readonly)
 
     def writable_session(self, branch: str) -> SessionType:
@@ -447,16 +472,6 @@ class SyncReferences(RepositoryState[SessionType]):
             f"branch `{branch}` has no snapshot written at {as_of.isoformat()} or before",
             ErrorKind.NO_SNAPSHOT_AT_TIME,
         )
-
-    def _branch_tip(self, branch: str) -> bytes:
-        if self._is_v1:
-            return refs_v1.lookup_branch(self._assets, branch)
-        return _resolve(fetch_repo_info(self._assets), branch, None, None)
-
-    def _tag_target(self, tag: str) -> bytes:
-        if self._is_v1:
-            return refs_v1.lookup_tag(self._assets, tag)
-        return _resolve(fetch_repo_info(self._assets), None, tag, None)
 
 
 def _resolve(info: RepoInfo, branch: str | None, tag: str | None, snapshot_id: str | None) -> bytes:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from icechunk._sync.administration import SyncAdministration
+from icechunk._sync.history import SyncHistory
 from icechunk._sync.lifecycle import SyncLifecycle
-from icechunk._sync.references import SyncReferences
 from icechunk._core.repository_state import SessionType
 
 
 class SyncRepository(
-    SyncLifecycle[SessionType], SyncReferences[SessionType], SyncAdministration[SessionType]
+    SyncLifecycle[SessionType], SyncHistory[SessionType], SyncAdministration[SessionType]
 ):
     """The coroutines of a repository; see `icechunk.Repository`."""

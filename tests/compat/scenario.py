@@ -80,11 +80,18 @@ class Chapters:
     detached: bool = True
     expiration: bool = True
     administration: bool = True
+    collection: bool = True
 
     @classmethod
     def of_spec_1(cls, **changes: bool) -> Chapters:
         """What spec version 1 can hold."""
-        told: dict[str, Any] = {"rectilinear": False, "moves": False, "amend": False, "administration": False}
+        told: dict[str, Any] = {
+            "rectilinear": False,
+            "moves": False,
+            "amend": False,
+            "administration": False,
+            "collection": False,
+        }
         return cls(spec_version=1, **(told | changes))
 
 
@@ -206,6 +213,8 @@ def write_history(ic: Any, storage: Any, chapters: Chapters | None = None) -> To
     _refs(repository, second=second if not chapters.expiration else third, chapters=chapters)
     if chapters.administration:
         _administration(ic, repository)
+    if chapters.collection:
+        repository.garbage_collect(datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc))  # noqa: UP017
     _commit(repository, "last", lambda root: root.attrs.update({"edition": 4}))
     repository.create_tag("v2", repository.lookup_branch("main"))
     return Told(detached=detached, released=tuple(sorted(released)))
@@ -423,4 +432,3 @@ def _administration(ic: Any, repository: Any) -> None:
     availability = ic.RepoAvailability
     repository.set_status(ic.RepoStatus(availability.read_only, limited_availability_reason="inventory"))
     repository.set_status(ic.RepoStatus(availability.online))
-    repository.garbage_collect(datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc))  # noqa: UP017

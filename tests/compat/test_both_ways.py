@@ -21,7 +21,7 @@ WE_CANNOT_YET = {
     "amend": False,
     "detached": False,
     "expiration": False,
-    "administration": False,
+    "collection": False,
 }
 """Chapters that our API does not reach."""
 

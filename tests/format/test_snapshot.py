@@ -99,6 +99,7 @@ def exhaust(snapshot: Snapshot) -> list[Node]:
     for path in ("/", "/g", "/g/a"):
         list(snapshot.subtree(path))
         list(snapshot.children(path))
+    snapshot.paths_of([node.id for node in found])
     _ = snapshot.metadata, snapshot.manifest_files
     return found
 
@@ -254,6 +255,23 @@ def test_passes_and_lookups_agree(spec_version: int) -> None:
     assert list(snapshot) == sorted(many, key=lambda node: node.path)
     assert [snapshot.find(node.path) for node in many] == many
     assert sum(len(list(snapshot.children(f"/g{k}"))) for k in range(7)) == 1500
+    ids = {node.id: node.path for node in many}
+    assert snapshot.paths_of(ids) == ids
+    some = [*list(ids)[::100], b"no node."]
+    assert snapshot.paths_of(some) == {node_id: ids[node_id] for node_id in some[:-1]}
+    assert snapshot.paths_of([]) == {}
+
+
+def test_a_snapshot_without_nodes_has_paths_of_none() -> None:
+    assert decode_snapshot(encode(2, []), 2, "x").paths_of([b"8 bytes."]) == {}
+
+
+def test_paths_that_share_everything_do_not_multiply() -> None:
+    def write(builder: Builder) -> Fields:
+        return array_fields(builder, {}) | {1: builder.string("/" + "a" * 1_000_000)}
+
+    with pytest.raises(FormatError, match="overlap"):
+        built(write, 10_000).paths_of([b"8 bytes."])
 
 
 def test_paths_that_no_file_can_hold_are_not_found() -> None:

@@ -1,0 +1,106 @@
+# Generated from icechunk/_async/history.py by tools/make_sync.py; edit that file.
+"""Looking back at more than one snapshot at a time: what changed between two of them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from icechunk._sync.references import SyncReferences
+from icechunk._core.diff import NeededLog, diff_of, logs_of_chain, not_on_one_chain
+from icechunk._core.history import one_selector
+from icechunk._core.ids import id_text
+from icechunk._core.repository_state import SessionType
+from icechunk._exceptions import ErrorKind, StorageError
+from icechunk._io.concurrency import map_concurrently, run_in_thread
+
+if TYPE_CHECKING:
+    from icechunk._format.transaction_log import TransactionLog
+    from icechunk.snapshots import Diff
+
+LOGS_AT_A_TIME = 32
+"""Transaction logs under way at one time."""
+
+
+class SyncHistory(SyncReferences[SessionType]):
+    """The part of a repository that compares snapshots."""
+
+    def diff(
+        self,
+        *,
+        from_branch: str | None = None,
+        from_tag: str | None = None,
+        from_snapshot_id: str | None = None,
+        to_branch: str | None = None,
+        to_tag: str | None = None,
+        to_snapshot_id: str | None = None,
+    ) -> Diff:
+        """What the commits after one snapshot, up to another one, have changed.
+
+        Nothing is compared: each commit keeps a log of what it did, and these logs are put together.
+        So a chunk that was written counts as changed also where its content stayed the same, and what
+        one commit did and a later one undid is there, unless the node itself is gone on both ends.
+
+        Parameters
+        ----------
+        from_branch, from_tag, from_snapshot_id : str, optional
+            The older snapshot; exactly one of the three.
+        to_branch, to_tag, to_snapshot_id : str, optional
+            The newer snapshot, built on the older one; exactly one of the three.
+
+        Returns
+        -------
+        Diff
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `bad-snapshot-chain-for-diff`: the older snapshot is not an ancestor of the newer one, or
+            they are the same.
+        RefNotFoundError
+            Kind `ref-not-found`.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`; in a repository of spec 1 a StorageError of kind `object-not-found`.
+        ValueError
+            Not exactly one of the three, on either side.
+
+        Warns
+        -----
+        UserWarning
+            The log of a snapshot that has expired is lost, so that the diff lacks what it changed.
+        """
+        one_selector(from_branch, from_tag, from_snapshot_id)
+        one_selector(to_branch, to_tag, to_snapshot_id)
+        info = self._repo_info()
+        start = self._target(info, from_branch, from_tag, from_snapshot_id)
+        end = self._target(info, to_branch, to_tag, to_snapshot_id)
+        before, after = map_concurrently(self._assets.fetch_snapshot, [start, end], 2)
+        chain = []
+        for entry in self._ancestors(info, end):
+            if entry.id == start:
+                break
+            chain.append(entry)
+        else:
+            raise not_on_one_chain(id_text(start), id_text(end))
+        if not chain:
+            raise not_on_one_chain(id_text(start), id_text(end))
+        needed = logs_of_chain(chain)
+        found = map_concurrently(self._fetch_log, needed, LOGS_AT_A_TIME)
+        logs = [log for log in found if log is not None]
+        if len(logs) < len(needed):
+            lost = [id_text(need.snapshot_id) for need, log in zip(needed, found, strict=True) if log is None]
+            warnings.warn(
+                "the diff is incomplete: the transaction logs of these expired snapshots are lost, perhaps "
+                f"collected as garbage by an old release: {', '.join(lost)}",
+                stacklevel=2,
+            )
+        return run_in_thread(diff_of, logs, before, after)
+
+    def _fetch_log(self, need: NeededLog) -> TransactionLog | None:
+        """A transaction log; None if it is one that may be lost, and is."""
+        try:
+            return self._assets.fetch_transaction_log(need.snapshot_id)
+        except StorageError as error:
+            if need.is_pruned and error.kind == ErrorKind.OBJECT_NOT_FOUND:
+                return None
+            raise
