@@ -61,7 +61,7 @@ from icechunk.credentials import (
 from icechunk.ops import FeatureFlag, RepoStatus, Update, UpdateType
 from icechunk.repository import Repository
 from icechunk.session import Session
-from icechunk.snapshots import Diff, ManifestFileInfo, SnapshotInfo
+from icechunk.snapshots import AncestryGraph, Diff, ManifestFileInfo, SnapshotInfo
 from icechunk.storage import (
     ChecksumAlgorithm,
     S3Options,
@@ -81,6 +81,7 @@ from icechunk.virtual import AnyObjectStoreConfig, VirtualChunkContainer, Virtua
 
 __all__ = [
     "AlreadyExistsError",
+    "AncestryGraph",
     "AnyCredential",
     "AnyObjectStoreConfig",
     "AnyS3Credential",

@@ -10,7 +10,7 @@ from msgspec import field
 
 from icechunk.display import Form, Result, quoted
 
-__all__ = ["Diff", "ManifestFileInfo", "SnapshotInfo"]
+__all__ = ["AncestryGraph", "Diff", "ManifestFileInfo", "SnapshotInfo"]
 
 _SHOWN_CHUNKS = 10
 
@@ -69,6 +69,34 @@ class ManifestFileInfo(Result, frozen=True):
     id: str
     size_bytes: int
     num_chunk_refs: int
+
+
+class AncestryGraph:
+    """A drawing of a history: as text where it is printed, as SVG in a notebook.
+
+    A line for each snapshot, newest first, has the beginning of its id, the branches and tags that
+    point to it, and its message. Each branch has a column, and a line that ends where the branch began.
+
+    Examples
+    --------
+    >>> import icechunk
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> print(repo.ancestry_graph(plain=True))
+    ● 1CECHNKR (main) Repository initialized
+    <BLANKLINE>
+    """
+
+    __slots__ = ("_svg", "_text")
+
+    def __init__(self, text: str, svg: str) -> None:
+        self._text = text
+        self._svg = svg
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_svg_(self) -> str:
+        return self._svg
 
 
 class Diff(Result, frozen=True):

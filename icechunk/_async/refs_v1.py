@@ -67,7 +67,8 @@ async def _read_async(assets: AsyncAssets, key: str) -> tuple[bytes, Version] | 
     return _decode_ref(bytes(fetched[0]), key), fetched[1]
 
 
-async def _names_async(assets: AsyncAssets, kind: str) -> list[str]:
+async def _names_async(assets: AsyncAssets) -> tuple[list[str], list[str]]:
+    """Names of all branches, and of all tags that ever were."""
     backend = await assets.backend_async()
     components: set[str] = set()
     async for batch in backend.list_async(REFS):
@@ -77,12 +78,15 @@ async def _names_async(assets: AsyncAssets, kind: str) -> list[str]:
             raise InvalidInputError(
                 f"`{REFS}{component}` is neither a branch nor a tag", ErrorKind.INVALID_REF_TYPE
             )
-    return sorted(each.removeprefix(kind) for each in components if each.startswith(kind))
+    branches = [each.removeprefix("branch.") for each in components if each.startswith("branch.")]
+    tags = [each.removeprefix("tag.") for each in components if each.startswith("tag.")]
+    return sorted(branches), sorted(tags)
 
 
 async def list_branches_async(assets: AsyncAssets) -> set[str]:
     """Names of all branches."""
-    return set(await _names_async(assets, "branch."))
+    branches, _ = await _names_async(assets)
+    return set(branches)
 
 
 async def lookup_branch_async(assets: AsyncAssets, name: str) -> bytes:
@@ -159,13 +163,20 @@ async def find_tag_async(assets: AsyncAssets, name: str) -> bytes | None:
 
 async def list_tags_async(assets: AsyncAssets) -> set[str]:
     """Names of all tags that are not deleted."""
+    _, names = await _names_async(assets)
+    return set(await _tags_async(assets, names))
+
+
+async def _tags_async(assets: AsyncAssets, names: list[str]) -> dict[str, bytes]:
+    """Where those of some tags point to that are not deleted."""
 
     async def find_async(name: str) -> bytes | None:
         return await find_tag_async(assets, name)
 
-    names = await _names_async(assets, "tag.")
     found = await map_concurrently_async(find_async, names, 16)
-    return {name for name, snapshot_id in zip(names, found, strict=True) if snapshot_id is not None}
+    return {
+        name: snapshot_id for name, snapshot_id in zip(names, found, strict=True) if snapshot_id is not None
+    }
 
 
 async def lookup_tag_async(assets: AsyncAssets, name: str) -> bytes:
@@ -200,3 +211,17 @@ async def delete_tag_async(assets: AsyncAssets, name: str) -> None:
         await backend.put_conditional_async(deleted_tag_key(name), b"", None)
     except PreconditionFailed:
         raise _not_found(name) from None
+
+
+async def all_refs_async(assets: AsyncAssets) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """All branches and all tags, and where they point to."""
+
+    async def find_async(name: str) -> bytes | None:
+        found = await _read_async(assets, branch_key(name))
+        return None if found is None else found[0]
+
+    branches, tags = await _names_async(assets)
+    tips = await map_concurrently_async(find_async, branches, 16)
+    # A branch that is gone was deleted since the names were listed.
+    found = {name: tip for name, tip in zip(branches, tips, strict=True) if tip is not None}
+    return found, await _tags_async(assets, tags)

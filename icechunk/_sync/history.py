@@ -1,25 +1,32 @@
 # Generated from icechunk/_async/history.py by tools/make_sync.py; edit that file.
-"""Looking back at more than one snapshot at a time: what changed between two of them."""
+"""Looking back at more than one snapshot at a time: what changed between two of them, and a drawing."""
 
 from __future__ import annotations
 
 import warnings
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from icechunk._sync import refs_v1
 from icechunk._sync.references import SyncReferences
 from icechunk._core.diff import NeededLog, diff_of, logs_of_chain, not_on_one_chain
-from icechunk._core.history import one_selector
+from icechunk._core.graph import MAX_SNAPSHOTS, draw, lay_out, ordered_branches
+from icechunk._core.history import entry_of, one_selector
 from icechunk._core.ids import id_text
 from icechunk._core.repository_state import SessionType
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.concurrency import map_concurrently, run_in_thread
 
 if TYPE_CHECKING:
+    from icechunk._format.repo_info import RepoInfo, SnapshotEntry
     from icechunk._format.transaction_log import TransactionLog
-    from icechunk.snapshots import Diff
+    from icechunk.snapshots import AncestryGraph, Diff
 
 LOGS_AT_A_TIME = 32
 """Transaction logs under way at one time."""
+
+SNAPSHOTS_AT_A_TIME = 16
+"""Snapshots of a repository of spec 1 under way at one time."""
 
 
 class SyncHistory(SyncReferences[SessionType]):
@@ -96,6 +103,86 @@ class SyncHistory(SyncReferences[SessionType]):
             )
         return run_in_thread(diff_of, logs, before, after)
 
+    def ancestry_graph(
+        self,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        snapshot_id: str | None = None,
+        plain: bool = False,
+    ) -> AncestryGraph:
+        """A drawing of the history, newest snapshot first.
+
+        Parameters
+        ----------
+        branch, tag, snapshot_id : str, optional
+            Whose history to show; at most one of the three. All branches when none is given.
+        plain : bool, default False
+            Whether to leave out the colours that a terminal shows.
+
+        Returns
+        -------
+        AncestryGraph
+            Of the newest 100 snapshots.
+
+        Raises
+        ------
+        ValueError
+            More than one of the three was given.
+        RefNotFoundError
+            Kind `ref-not-found`.
+        SnapshotNotFoundError
+            Kind `snapshot-not-found`; in a repository of spec 1 a StorageError of kind `object-not-found`.
+        """
+        wants_all = branch is None and tag is None and snapshot_id is None
+        if not wants_all:
+            one_selector(branch, tag, snapshot_id)
+        info = self._repo_info()
+        branches, tags = self._named_snapshots(info)
+        if wants_all:
+            tips = [branches[name] for name in ordered_branches(branches)]
+        else:
+            tips = [self._target(info, branch, tag, snapshot_id)]
+        shown, is_all = self._newest(info, tips)
+        note = "" if is_all else _note(info, tips, len(shown))
+        return draw(lay_out(shown, tips, branches, tags, note), plain=plain)
+
+    def _named_snapshots(
+        self, info: RepoInfo | None
+    ) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """All branches and tags, and where they point to."""
+        if info is not None:
+            return info.branches, info.tags
+        return refs_v1.all_refs(self._assets)
+
+    def _newest(
+        self, info: RepoInfo | None, tips: list[bytes]
+    ) -> tuple[list[SnapshotEntry], bool]:
+        """The newest snapshots among some and their ancestors, newest first, and whether that is all."""
+
+        def look_up(snapshot_id: bytes) -> SnapshotEntry:
+            if info is None:
+                return entry_of(self._assets.fetch_snapshot(snapshot_id))
+            entry = info.snapshot(snapshot_id)
+            assert entry is not None
+            return entry
+
+        known = set(tips)
+        waiting = [
+            (-entry.flushed_at, entry.id, entry)
+            for entry in map_concurrently(look_up, sorted(known), SNAPSHOTS_AT_A_TIME)
+        ]
+        heapify(waiting)
+        newest: list[SnapshotEntry] = []
+        while waiting and len(newest) < MAX_SNAPSHOTS:
+            _, _, entry = heappop(waiting)
+            newest.append(entry)
+            if entry.parent_id is not None and entry.parent_id not in known:
+                known.add(entry.parent_id)
+                parent = look_up(entry.parent_id)
+                heappush(waiting, (-parent.flushed_at, parent.id, parent))
+        return newest, not waiting
+
     def _fetch_log(self, need: NeededLog) -> TransactionLog | None:
         """A transaction log; None if it is one that may be lost, and is."""
         try:
@@ -104,3 +191,12 @@ class SyncHistory(SyncReferences[SessionType]):
             if need.is_pruned and error.kind == ErrorKind.OBJECT_NOT_FOUND:
                 return None
             raise
+
+
+def _note(info: RepoInfo | None, tips: list[bytes], shown: int) -> str:
+    if info is None:
+        return f"showing the newest {shown} snapshots, there are more"
+    reachable: set[bytes] = set()
+    for tip in set(tips):
+        reachable.update(info.ancestor_ids(tip))
+    return f"showing {shown} of {len(reachable)} snapshots"

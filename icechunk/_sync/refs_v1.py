@@ -68,7 +68,8 @@ def _read(assets: SyncAssets, key: str) -> tuple[bytes, Version] | None:
     return _decode_ref(bytes(fetched[0]), key), fetched[1]
 
 
-def _names(assets: SyncAssets, kind: str) -> list[str]:
+def _names(assets: SyncAssets) -> tuple[list[str], list[str]]:
+    """Names of all branches, and of all tags that ever were."""
     backend = assets.backend()
     components: set[str] = set()
     for batch in backend.list(REFS):
@@ -78,12 +79,15 @@ def _names(assets: SyncAssets, kind: str) -> list[str]:
             raise InvalidInputError(
                 f"`{REFS}{component}` is neither a branch nor a tag", ErrorKind.INVALID_REF_TYPE
             )
-    return sorted(each.removeprefix(kind) for each in components if each.startswith(kind))
+    branches = [each.removeprefix("branch.") for each in components if each.startswith("branch.")]
+    tags = [each.removeprefix("tag.") for each in components if each.startswith("tag.")]
+    return sorted(branches), sorted(tags)
 
 
 def list_branches(assets: SyncAssets) -> set[str]:
     """Names of all branches."""
-    return set(_names(assets, "branch."))
+    branches, _ = _names(assets)
+    return set(branches)
 
 
 def lookup_branch(assets: SyncAssets, name: str) -> bytes:
@@ -160,13 +164,20 @@ def find_tag(assets: SyncAssets, name: str) -> bytes | None:
 
 def list_tags(assets: SyncAssets) -> set[str]:
     """Names of all tags that are not deleted."""
+    _, names = _names(assets)
+    return set(_tags(assets, names))
+
+
+def _tags(assets: SyncAssets, names: list[str]) -> dict[str, bytes]:
+    """Where those of some tags point to that are not deleted."""
 
     def find(name: str) -> bytes | None:
         return find_tag(assets, name)
 
-    names = _names(assets, "tag.")
     found = map_concurrently(find, names, 16)
-    return {name for name, snapshot_id in zip(names, found, strict=True) if snapshot_id is not None}
+    return {
+        name: snapshot_id for name, snapshot_id in zip(names, found, strict=True) if snapshot_id is not None
+    }
 
 
 def lookup_tag(assets: SyncAssets, name: str) -> bytes:
@@ -201,3 +212,17 @@ def delete_tag(assets: SyncAssets, name: str) -> None:
         backend.put_conditional(deleted_tag_key(name), b"", None)
     except PreconditionFailed:
         raise _not_found(name) from None
+
+
+def all_refs(assets: SyncAssets) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """All branches and all tags, and where they point to."""
+
+    def find(name: str) -> bytes | None:
+        found = _read(assets, branch_key(name))
+        return None if found is None else found[0]
+
+    branches, tags = _names(assets)
+    tips = map_concurrently(find, branches, 16)
+    # A branch that is gone was deleted since the names were listed.
+    found = {name: tip for name, tip in zip(branches, tips, strict=True) if tip is not None}
+    return found, _tags(assets, tags)

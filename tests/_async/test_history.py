@@ -12,6 +12,7 @@ import zarr.api.asynchronous
 import icechunk
 from icechunk import (
     Diff,
+    FormatError,
     IcechunkError,
     InvalidInputError,
     RefNotFoundError,
@@ -277,3 +278,94 @@ async def test_moves_come_newest_first_and_chunks_go_with_their_array_async(tmp_
     whole = await repo.diff_async(from_snapshot_id=INITIAL, to_snapshot_id=moved.id)
     assert "/names/middle/inner/deep" in whole.updated_chunks
     assert "/outer/middle/inner/deep" not in whole.updated_chunks
+
+
+async def test_the_graph_shows_all_branches_or_the_history_of_one_snapshot_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    first = await write_chunks_async(repo, "a", slice(0, 1))
+    await repo.create_branch_async("dev", first)
+    on_dev = await write_chunks_async(repo, "b", slice(0, 1), branch="dev")
+    on_main = await write_chunks_async(repo, "c", slice(0, 1))
+    await repo.create_tag_async("v1", first)
+    await repo.create_tag_async("gone", first)
+    await repo.delete_tag_async("gone")
+
+    async def lines_async(**names: Any) -> list[str]:
+        return str(await repo.ancestry_graph_async(plain=True, **names)).splitlines()
+
+    assert await lines_async() == [
+        f"●   {on_main[:8]} (main) write c",
+        "│",
+        f"│ ● {on_dev[:8]} (dev) write b",
+        "│ │",
+        f"●─╯ {first[:8]} (v1) write a",
+        "│",
+        f"●   {INITIAL[:8]} Repository initialized",
+    ]
+    of_dev = [
+        f"● {on_dev[:8]} (dev) write b",
+        "│",
+        f"● {first[:8]} (v1) write a",
+        "│",
+        f"● {INITIAL[:8]} Repository initialized",
+    ]
+    assert await lines_async(branch="dev") == of_dev
+    assert await lines_async(snapshot_id=on_dev) == of_dev
+    assert await lines_async(tag="v1") == of_dev[2:]
+    coloured = await repo.ancestry_graph_async()
+    assert "\x1b[" in str(coloured)
+    assert repr(coloured) == str(coloured)
+    assert coloured._repr_svg_().count("<circle") == 4
+    for names in ({"branch": "main", "tag": "v1"}, {"tag": "v1", "snapshot_id": first}):
+        with pytest.raises(ValueError, match="exactly one"):
+            await repo.ancestry_graph_async(**names)  # type: ignore[arg-type]  # plain is no name
+    with pytest.raises(RefNotFoundError):
+        await repo.ancestry_graph_async(tag="gone")
+
+
+async def test_the_graph_of_a_long_history_stops_at_a_hundred_snapshots_async(spec_version: int) -> None:
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    for number in range(120):
+        session = await repo.writable_session_async("main")
+        await session.commit_async(f"number {number}", allow_empty=True)
+    reader = await Repository.open_async(storage)
+    faults.clear()
+    lines = str(await reader.ancestry_graph_async(plain=True)).splitlines()
+    shown = [line.split()[-1] for line in lines if line.startswith("●")]
+    assert shown == [str(number) for number in range(119, 19, -1)]
+    if spec_version == 2:
+        assert lines[-1] == "  ... (showing 100 of 121 snapshots)"
+        assert faults.count("get*") == 1
+    else:
+        # How many more there are is not known without reading them.
+        assert lines[-1] == "  ... (showing the newest 100 snapshots, there are more)"
+        assert faults.count("get", "snapshots/*") == 101
+
+
+async def test_parents_in_a_circle_are_not_followed_for_ever_async(tmp_path: Path) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path)
+    repo = await Repository.create_async(storage, spec_version=1)
+    first = await write_chunks_async(repo, "a", slice(0, 1))
+    second = await write_chunks_async(repo, "a", slice(1, 2))
+    # The file of the second snapshot now says that its parent is the first, whose file it stands in.
+    content = (tmp_path / "snapshots" / second).read_bytes()
+    (tmp_path / "snapshots" / first).write_bytes(content)
+    reader = await Repository.open_async(storage)
+    with pytest.raises(FormatError, match="circle") as caught:
+        [info async for info in reader.async_ancestry(branch="main")]
+    assert caught.value.kind == "invalid-file-format"
+
+
+async def test_wrong_arguments_are_refused_before_anything_is_iterated_async() -> None:
+    repo = await Repository.create_async(icechunk.in_memory_storage())
+    with pytest.raises(ValueError, match="exactly one"):
+        repo.async_ancestry()
+    with pytest.raises(InvalidInputError):
+        repo.async_ancestry(snapshot_id="no id")
+    old = await Repository.create_async(icechunk.in_memory_storage(), spec_version=1)
+    with pytest.raises(FormatError):
+        old.ops_log_async()

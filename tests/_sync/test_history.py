@@ -13,6 +13,7 @@ import zarr.api.synchronous
 import icechunk
 from icechunk import (
     Diff,
+    FormatError,
     IcechunkError,
     InvalidInputError,
     RefNotFoundError,
@@ -278,3 +279,94 @@ def test_moves_come_newest_first_and_chunks_go_with_their_array(tmp_path: Path) 
     whole = repo.diff(from_snapshot_id=INITIAL, to_snapshot_id=moved.id)
     assert "/names/middle/inner/deep" in whole.updated_chunks
     assert "/outer/middle/inner/deep" not in whole.updated_chunks
+
+
+def test_the_graph_shows_all_branches_or_the_history_of_one_snapshot(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    first = write_chunks(repo, "a", slice(0, 1))
+    repo.create_branch("dev", first)
+    on_dev = write_chunks(repo, "b", slice(0, 1), branch="dev")
+    on_main = write_chunks(repo, "c", slice(0, 1))
+    repo.create_tag("v1", first)
+    repo.create_tag("gone", first)
+    repo.delete_tag("gone")
+
+    def lines(**names: Any) -> list[str]:
+        return str(repo.ancestry_graph(plain=True, **names)).splitlines()
+
+    assert lines() == [
+        f"●   {on_main[:8]} (main) write c",
+        "│",
+        f"│ ● {on_dev[:8]} (dev) write b",
+        "│ │",
+        f"●─╯ {first[:8]} (v1) write a",
+        "│",
+        f"●   {INITIAL[:8]} Repository initialized",
+    ]
+    of_dev = [
+        f"● {on_dev[:8]} (dev) write b",
+        "│",
+        f"● {first[:8]} (v1) write a",
+        "│",
+        f"● {INITIAL[:8]} Repository initialized",
+    ]
+    assert lines(branch="dev") == of_dev
+    assert lines(snapshot_id=on_dev) == of_dev
+    assert lines(tag="v1") == of_dev[2:]
+    coloured = repo.ancestry_graph()
+    assert "\x1b[" in str(coloured)
+    assert repr(coloured) == str(coloured)
+    assert coloured._repr_svg_().count("<circle") == 4
+    for names in ({"branch": "main", "tag": "v1"}, {"tag": "v1", "snapshot_id": first}):
+        with pytest.raises(ValueError, match="exactly one"):
+            repo.ancestry_graph(**names)  # type: ignore[arg-type]  # plain is no name
+    with pytest.raises(RefNotFoundError):
+        repo.ancestry_graph(tag="gone")
+
+
+def test_the_graph_of_a_long_history_stops_at_a_hundred_snapshots(spec_version: int) -> None:
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = Repository.create(storage, spec_version=spec_version)
+    for number in range(120):
+        session = repo.writable_session("main")
+        session.commit(f"number {number}", allow_empty=True)
+    reader = Repository.open(storage)
+    faults.clear()
+    lines = str(reader.ancestry_graph(plain=True)).splitlines()
+    shown = [line.split()[-1] for line in lines if line.startswith("●")]
+    assert shown == [str(number) for number in range(119, 19, -1)]
+    if spec_version == 2:
+        assert lines[-1] == "  ... (showing 100 of 121 snapshots)"
+        assert faults.count("get*") == 1
+    else:
+        # How many more there are is not known without reading them.
+        assert lines[-1] == "  ... (showing the newest 100 snapshots, there are more)"
+        assert faults.count("get", "snapshots/*") == 101
+
+
+def test_parents_in_a_circle_are_not_followed_for_ever(tmp_path: Path) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path)
+    repo = Repository.create(storage, spec_version=1)
+    first = write_chunks(repo, "a", slice(0, 1))
+    second = write_chunks(repo, "a", slice(1, 2))
+    # The file of the second snapshot now says that its parent is the first, whose file it stands in.
+    content = (tmp_path / "snapshots" / second).read_bytes()
+    (tmp_path / "snapshots" / first).write_bytes(content)
+    reader = Repository.open(storage)
+    with pytest.raises(FormatError, match="circle") as caught:
+        [info for info in reader.ancestry(branch="main")]
+    assert caught.value.kind == "invalid-file-format"
+
+
+def test_wrong_arguments_are_refused_before_anything_is_iterated() -> None:
+    repo = Repository.create(icechunk.in_memory_storage())
+    with pytest.raises(ValueError, match="exactly one"):
+        repo.ancestry()
+    with pytest.raises(InvalidInputError):
+        repo.ancestry(snapshot_id="no id")
+    old = Repository.create(icechunk.in_memory_storage(), spec_version=1)
+    with pytest.raises(FormatError):
+        old.ops_log()
