@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from icechunk._core.session_state import SessionState
+    from icechunk.conflicts import ConflictSolver
     from icechunk.ops import RepoStatus
     from icechunk.store import IcechunkStore
 
@@ -80,7 +81,13 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
 
     @contextmanager
     def transaction(
-        self, branch: str, *, message: str, metadata: Mapping[str, Any] | None = None
+        self,
+        branch: str,
+        *,
+        message: str,
+        metadata: Mapping[str, Any] | None = None,
+        rebase_with: ConflictSolver | None = None,
+        rebase_tries: int = 1000,
     ) -> Iterator[IcechunkStore]:
         """Write in one transaction: commit at the end of the block, or nothing if it fails.
 
@@ -92,6 +99,10 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
             What is done in the block, for the history.
         metadata : dict of str to any, optional
             Properties of the snapshot.
+        rebase_with : ConflictSolver, optional
+            Rebase with this solver when somebody else committed to the branch first.
+        rebase_tries : int, default 1000
+            How many rebases at most.
 
         Yields
         ------
@@ -106,11 +117,17 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
         """
         session = self.writable_session(branch)
         yield session.store
-        session.commit(message, metadata)
+        session.commit(message, metadata, rebase_with=rebase_with, rebase_tries=rebase_tries)
 
     @asynccontextmanager
     async def transaction_async(
-        self, branch: str, *, message: str, metadata: Mapping[str, Any] | None = None
+        self,
+        branch: str,
+        *,
+        message: str,
+        metadata: Mapping[str, Any] | None = None,
+        rebase_with: ConflictSolver | None = None,
+        rebase_tries: int = 1000,
     ) -> AsyncIterator[IcechunkStore]:
         """Write in one transaction: commit at the end of the block, or nothing if it fails.
 
@@ -119,6 +136,8 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
         branch : str
         message : str
         metadata : dict of str to any, optional
+        rebase_with : ConflictSolver, optional
+        rebase_tries : int, default 1000
 
         Yields
         ------
@@ -126,7 +145,7 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
         """
         session = await self.writable_session_async(branch)
         yield session.store
-        await session.commit_async(message, metadata)
+        await session.commit_async(message, metadata, rebase_with=rebase_with, rebase_tries=rebase_tries)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -3,6 +3,10 @@
 Until the branch moves nothing is visible, and whatever fails leaves the session
 as it was. Moving the branch and turning the session into a view of the new
 snapshot happen together, also when the caller is cancelled in between.
+
+A commit that may rebase looks where the branch is before it writes anything. A
+commit that loses a race after that keeps the manifests that it wrote: the next
+attempt writes only those that the other commits made obsolete.
 """
 
 from __future__ import annotations
@@ -10,24 +14,29 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from icechunk._async.flush import Flushed, flush_async
+from icechunk._async.flush import WrittenManifests, flush_async
+from icechunk._async.rebase import newer_commits_async, rebase_over_async
 from icechunk._async.refs_v1 import set_branch_async
-from icechunk._async.repo_info import check_can_write_async, update_repo_info_async
+from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
+from icechunk._core import repo_updates
+from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._core.repo_updates import commit
-from icechunk._exceptions import ConflictError, ErrorKind, SessionStateError
+from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end_async
-from icechunk.types import SpecVersion
+from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from icechunk._async.assets import AsyncAssets
+    from icechunk._async.flush import Flushed
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.ops_log import Stamp
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
+    from icechunk.conflicts import ConflictSolver
 
 
 class _LandedBefore(Exception):  # not an error
@@ -41,58 +50,177 @@ async def commit_session_async(
     properties: Mapping[str, object],
     *,
     allow_empty: bool,
+    solver: ConflictSolver | None = None,
+    tries: int = 0,
 ) -> str:
-    """Commit a session to its branch; returns the id of the new snapshot."""
-    changes = state.seal()
-    try:
-        if changes.is_empty() and not allow_empty:
-            raise SessionStateError(
-                "there is nothing to commit: change something first, or pass `allow_empty=True`",
-                ErrorKind.NO_CHANGES_TO_COMMIT,
-            )
+    """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
+    branch = state.require_branch()
+    with state.sealed() as changes:
+        _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
-        flushed = await flush_async(state, assets, message, properties, parent_id=state.snapshot.id)
+        written = WrittenManifests()
+        rebases = 0
+        while True:
+            if solver is not None and tries:
+                newer = await newer_commits_async(state, assets) if rebases < tries else None
+                if newer:
+                    await rebase_over_async(state, assets, newer, solver)
+                    rebases += 1
+                properties = with_rebase_attempts(properties, rebases)
+            parent_id = state.snapshot.id
+            flushed = await flush_async(
+                state, assets, message, properties, parent_id=parent_id, written=written
+            )
+            try:
+                await _commit_onto_branch_async(state, assets, branch, flushed)
+            except ConflictError as error:
+                if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
+                    raise
+                if solver is None or rebases >= tries:
+                    raise
+            else:
+                return id_text(flushed.snapshot.id)
 
-        async def land_async() -> None:
-            await _move_branch_async(state, assets, flushed.snapshot)
-            _finish(state, assets, flushed)
 
-        await run_to_end_async(land_async)
-    finally:
-        state.unseal()
-    return id_text(flushed.snapshot.id)
-
-
-def _finish(state: SessionState, assets: AsyncAssets, flushed: Flushed) -> None:
-    state.committed(flushed.snapshot)
-    for manifest_id in flushed.superseded:
-        assets.cache.manifests.discard(manifest_id)
-
-
-async def _move_branch_async(state: SessionState, assets: AsyncAssets, snapshot: Snapshot) -> None:
-    base = state.snapshot
-    branch = state.branch
-    assert branch is not None
+async def amend_session_async(
+    state: SessionState,
+    assets: AsyncAssets,
+    message: str,
+    properties: Mapping[str, object],
+    *,
+    allow_empty: bool,
+) -> str:
+    """Replace the tip of a session's branch by it with the session's changes; returns the new id."""
     if state.spec_version is SpecVersion.v1:
-        try:
-            await set_branch_async(assets, branch, snapshot.id, base.id)
-        except ConflictError as error:
-            raise ConflictError(
-                error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
-            ) from error
-        return
-    entry = SnapshotEntry(
+        raise FormatError(
+            "a commit of a repository of spec version 1 cannot be amended: upgrade the repository, or "
+            "make a new commit",
+            ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    branch = state.require_branch()
+    with state.sealed() as changes:
+        _check_not_empty(changes, allow_empty)
+        await check_can_write_async(assets)
+        replaced = state.snapshot.id
+        # Before anything is written: whether this is possible at all.
+        info = await fetch_repo_info_async(assets)
+        repo_updates.require_amendable(info, branch, replaced)
+        previous = await assets.fetch_transaction_log_async(replaced)
+        if previous.moved_nodes and state.mode is not SessionMode.rearrange:
+            raise SessionStateError(
+                f"snapshot {id_text(replaced)} moved nodes, so that only a session that moves nodes can "
+                "amend it: make a new commit instead",
+                ErrorKind.REARRANGE_SESSION_ONLY,
+            )
+        flushed = await flush_async(
+            state,
+            assets,
+            message,
+            properties,
+            parent_id=None,
+            log_of=lambda snapshot_id, changes: amended_log(previous, snapshot_id, changes),
+        )
+        entry = _entry(flushed.snapshot, None)
+        rearranged = state.mode is SessionMode.rearrange
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.amend(info, branch, entry, replaced, stamp, rearranged=rearranged)
+
+        async def move_async() -> None:
+            await _record_async(assets, entry.id, change)
+
+        await _land_async(state, assets, flushed, move_async)
+        return id_text(flushed.snapshot.id)
+
+
+async def flush_session_async(
+    state: SessionState, assets: AsyncAssets, message: str, properties: Mapping[str, object]
+) -> str:
+    """Write a session as a snapshot that is on no branch; returns its id."""
+    with state.sealed():
+        state.check_not_read_only()
+        await check_can_write_async(assets)
+        base = state.snapshot.id
+        flushed = await flush_async(state, assets, message, properties, parent_id=base)
+        rearranged = state.mode is SessionMode.rearrange
+        entry = _entry(flushed.snapshot, base)
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
+
+        async def register_async() -> None:
+            if state.spec_version is not SpecVersion.v1:  # which knows of no snapshots but those of refs
+                await _record_async(assets, entry.id, change)
+
+        await _land_async(state, assets, flushed, register_async)
+        return id_text(flushed.snapshot.id)
+
+
+def _check_not_empty(changes: ChangeSet, allow_empty: bool) -> None:
+    if changes.is_empty() and not allow_empty:
+        raise SessionStateError(
+            "there is nothing to commit: change something first, or pass `allow_empty=True`",
+            ErrorKind.NO_CHANGES_TO_COMMIT,
+        )
+
+
+def _entry(snapshot: Snapshot, parent_id: bytes | None) -> SnapshotEntry:
+    return SnapshotEntry(
         id=snapshot.id,
-        parent_id=base.id,
+        parent_id=parent_id,
         flushed_at=snapshot.flushed_at,
         message=snapshot.message,
         metadata=snapshot.metadata,
     )
 
+
+async def _commit_onto_branch_async(
+    state: SessionState, assets: AsyncAssets, branch: str, flushed: Flushed
+) -> None:
+    base = state.snapshot.id
+    entry = _entry(flushed.snapshot, base)
+    rearranged = state.mode is SessionMode.rearrange
+
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
-        if info.snapshot_index(entry.id) is not None:
+        return repo_updates.commit(info, branch, entry, stamp, rearranged=rearranged)
+
+    async def move_async() -> None:
+        if state.spec_version is not SpecVersion.v1:
+            await _record_async(assets, entry.id, change)
+            return
+        try:
+            await set_branch_async(assets, branch, entry.id, base)
+        except ConflictError as error:
+            raise ConflictError(
+                error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
+            ) from error
+
+    await _land_async(state, assets, flushed, move_async)
+
+
+async def _record_async(
+    assets: AsyncAssets, snapshot_id: bytes, change: Callable[[RepoInfo, Stamp], RepoInfo]
+) -> None:
+    """Change the repo object, unless an earlier attempt did."""
+
+    def change_once(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+        if info.snapshot_index(snapshot_id) is not None:
             raise _LandedBefore
-        return commit(info, branch, entry, stamp)
+        return change(info, stamp)
 
     with suppress(_LandedBefore):
-        await update_repo_info_async(assets, change)
+        await update_repo_info_async(assets, change_once)
+
+
+async def _land_async(
+    state: SessionState, assets: AsyncAssets, flushed: Flushed, move_async: Callable[[], Awaitable[None]]
+) -> None:
+    """Make a snapshot known, and the session a view of it, both or neither."""
+
+    async def land_async() -> None:
+        await move_async()
+        state.committed(flushed.snapshot)
+        for manifest_id in flushed.superseded:
+            assets.cache.manifests.discard(manifest_id)
+
+    await run_to_end_async(land_async)

@@ -29,11 +29,13 @@ from icechunk._io.concurrency import map_concurrently_async, run_in_thread_async
 from icechunk._io.random import random_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from icechunk._async.assets import AsyncAssets
+    from icechunk._core.change_set import ChangeSet, ChunkTable
     from icechunk._core.session_state import SessionState
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
+    from icechunk._format.transaction_log import TransactionLog
 
 REFERENCES_IN_MEMORY = 8_000_000
 """Chunk references that manifest work may hold at one time (about 80 bytes each)."""
@@ -55,6 +57,34 @@ class Piece(NamedTuple):
     work: Rewrite
     edges: Edges
     references: int
+    changes: ChunkTable | None
+
+
+class WrittenManifests:
+    """What the attempts of one commit have written.
+
+    The session is sealed meanwhile, and a rebase puts another table in the place of one that it
+    changes: so a piece of the same table, cell and sources gives the same manifests.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]] = {}
+        self._tables: list[ChunkTable | None] = []
+
+    def find(self, piece: Piece) -> list[tuple[ManifestRef, ManifestFile]] | None:
+        """The manifests of an equal piece, if there was one."""
+        return self._results.get(self._key(piece))
+
+    def keep(self, piece: Piece, manifests: list[tuple[ManifestRef, ManifestFile]]) -> None:
+        """Remember the manifests of a piece, and keep its table, so that no other gets its identity."""
+        self._tables.append(piece.changes)
+        self._results[self._key(piece)] = manifests
+
+    @staticmethod
+    def _key(piece: Piece) -> Hashable:
+        sources = tuple(source.object_id for source in piece.work.sources)
+        edges = tuple(edge.tobytes() for edge in piece.edges)
+        return piece.node.id, id(piece.changes), piece.work.cell, sources, edges
 
 
 class Flushed(NamedTuple):
@@ -71,8 +101,12 @@ async def flush_async(
     properties: Mapping[str, object],
     *,
     parent_id: bytes | None,
+    written: WrittenManifests | None = None,
+    log_of: Callable[[bytes, ChangeSet], TransactionLog] = transaction_log,
 ) -> Flushed:
     """Write manifests, snapshot and transaction log of a session's changes.
+
+    `written` holds what earlier attempts wrote; `log_of` makes the log of the new snapshot's id.
 
     Raises
     ------
@@ -83,7 +117,7 @@ async def flush_async(
     base = state.snapshot
     changes, _ = state.read_changes()
     spec_version = int(state.spec_version)
-    manifests, files = await _write_manifests_async(state, assets)
+    manifests, files = await _write_manifests_async(state, assets, written or WrittenManifests())
 
     nodes = nodes_after(base, changes, manifests)
     snapshot_id = random_id()
@@ -97,15 +131,15 @@ async def flush_async(
         manifest_files=manifest_files_after(nodes, base.manifest_files, files),
         spec_version=spec_version,
     )
-    log = transaction_log(snapshot_id, changes)
+    log = log_of(snapshot_id, changes)
 
     async def write_async(what: str) -> Snapshot | None:
         if what == "log":
             await assets.write_transaction_log_async(log, spec_version)
             return None
-        written = await assets.write_snapshot_async(snapshot_id, payload, spec_version)
+        stored = await assets.write_snapshot_async(snapshot_id, payload, spec_version)
         await _check_clock_async(assets, snapshot_id)
-        return written
+        return stored
 
     # A disk does not get faster by being asked twice at a time.
     at_once = 2 if assets.cache.storage.is_remote else 1
@@ -127,7 +161,7 @@ async def _check_clock_async(assets: AsyncAssets, snapshot_id: bytes) -> None:
 
 
 async def _write_manifests_async(
-    state: SessionState, assets: AsyncAssets
+    state: SessionState, assets: AsyncAssets, known: WrittenManifests
 ) -> tuple[dict[bytes, tuple[ManifestRef, ...]], list[ManifestFile]]:
     """Write the new manifests; returns all manifests of each touched array, and the new files."""
     kept: dict[bytes, tuple[ManifestRef, ...]] = {}
@@ -138,7 +172,11 @@ async def _write_manifests_async(
         pieces += plan[1]
 
     async def run_async(piece: Piece) -> list[tuple[ManifestRef, ManifestFile]]:
-        return await _run_async(state.snapshot, assets, piece, int(state.spec_version))
+        result = known.find(piece)
+        if result is None:
+            result = await _run_async(state.snapshot, assets, piece, int(state.spec_version))
+            known.keep(piece, result)
+        return result
 
     limit = assets.cache.settings.max_concurrent_manifest_fetches_during_commit or MANIFESTS_AT_A_TIME
     files: list[ManifestFile] = []
@@ -178,6 +216,7 @@ def _plan(
             work,
             edges,
             len(work.written) + sum(sizes.get(source.object_id, 0) for source in work.sources),
+            state.changes.chunks.get(node.id),
         )
         for work in plan.rewrites
     ]

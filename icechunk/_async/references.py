@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from icechunk._async import refs_v1
+from icechunk._async.ancestry import ancestors_async
 from icechunk._async.assets import AsyncAssets
 from icechunk._async.preload import preload_manifests_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
@@ -316,24 +317,8 @@ class AsyncReferences(RepositoryState[SessionType]):
             return await refs_v1.lookup_tag_async(self._assets_async, tag)
         return parse_id(snapshot_id or "")
 
-    async def _ancestors_async(self, info: RepoInfo | None, target: bytes) -> AsyncIterator[SnapshotEntry]:
-        """A snapshot, its parent, and so on up to the root."""
-        if info is not None:
-            for entry in info.ancestry(target):
-                yield entry
-            return
-        next_id: bytes | None = target
-        seen = set()
-        while next_id is not None:
-            if next_id in seen:
-                raise FormatError(
-                    f"the parents of snapshot {id_text(next_id)} run in a circle",
-                    ErrorKind.INVALID_FILE_FORMAT,
-                )
-            seen.add(next_id)
-            snapshot = await self._assets_async.fetch_snapshot_async(next_id)
-            yield entry_of(snapshot)
-            next_id = snapshot.parent_id
+    def _ancestors_async(self, info: RepoInfo | None, target: bytes) -> AsyncIterator[SnapshotEntry]:
+        return ancestors_async(self._assets_async, info, target)
 
     async def lookup_snapshot_async(self, snapshot_id: str) -> SnapshotInfo:
         """What the history says about one snapshot.
@@ -447,6 +432,41 @@ class AsyncReferences(RepositoryState[SessionType]):
             repo_updates.require_online(info)
             tip = _resolve(info, branch, None, None)
         return await self._open_session_async(tip, branch, SessionMode.writable)
+
+    async def rearrange_session_async(self, branch: str) -> SessionType:
+        """Open a session that moves nodes, and does nothing else, and commits to a branch.
+
+        Parameters
+        ----------
+        branch : str
+
+        Returns
+        -------
+        Session
+            See `Session.move`.
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        ReadOnlyError
+            Kind `read-only-storage` or `read-only-repository`.
+        SessionStateError
+            Kind `feature-flag-disabled`: moving nodes is switched off.
+        FormatError
+            Kind `unsupported-spec-version`: the repository is of spec version 1.
+        """
+        if self._is_v1:
+            raise FormatError(
+                "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",
+                ErrorKind.UNSUPPORTED_SPEC_VERSION,
+            )
+        await check_can_write_async(self._assets_async)
+        info = await fetch_repo_info_async(self._assets_async)
+        repo_updates.require_online(info)
+        repo_updates.require_feature(info, repo_updates.MOVE_NODE, "moving nodes")
+        tip = _resolve(info, branch, None, None)
+        return await self._open_session_async(tip, branch, SessionMode.rearrange)
 
     async def _open_session_async(
         self, snapshot_id: bytes, branch: str | None, mode: SessionMode

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from icechunk._core.paths import is_inside, parent_path
@@ -76,12 +77,21 @@ class ChunkTable:
         # Last, so that no reader falls through to an older reference among the columns.
         self.recent.pop(coordinates, None)
 
+    def without(self, coordinates: NDArray[np.uint32]) -> ChunkTable:
+        """Another table that knows nothing of `coordinates`, uint32 of shape (n, ndim)."""
+        columns, removed = self.changes()
+        other = ChunkTable(self.ndim)
+        kept = ChunkRefs.merge(columns, None, coordinates)
+        other.columns = kept if len(kept) else None
+        other.removed = removed[~contained(removed, coordinates)]
+        return other
+
     def add_columns(self, references: ChunkRefs) -> None:
         """Record many references at once; `references` has each coordinate once."""
         self._settle()
         self.columns = references if self.columns is None else ChunkRefs.merge(self.columns, references, None)
         if len(self.removed):
-            self.removed = self.removed[~_contained(self.removed, references.coords)]
+            self.removed = self.removed[~contained(self.removed, references.coords)]
 
     def changes(self) -> tuple[ChunkRefs, NDArray[np.uint32]]:
         """All references and all removals as columns, each sorted by coordinates."""
@@ -105,7 +115,7 @@ class ChunkTable:
         absent = [at for at, ref in recent.items() if ref is None]
         gone = np.array(absent, np.uint32).reshape(len(absent), self.ndim)
         merged = new if self.columns is None else ChunkRefs.merge(self.columns, new, gone)
-        still_gone = self.removed[~_contained(self.removed, np.concatenate([new.coords, gone]))]
+        still_gone = self.removed[~contained(self.removed, np.concatenate([new.coords, gone]))]
         self.columns = merged if len(merged) else None
         self.removed = sorted_coordinates(np.concatenate([still_gone, gone]))
         self.recent = {}
@@ -116,12 +126,27 @@ class ChangeSet:
 
     The base belongs to it, so that a reader who holds a change set sees one state also when a
     commit gives the session another base.
+
+    A moved node is a deleted one at its old path and a new one, of the same id, at its new path:
+    so it is found and listed where it belongs. `moved_nodes` holds by id what it was in the base,
+    and `moves` what was asked for, in order.
     """
 
-    __slots__ = ("base", "chunks", "deleted_nodes", "new_children", "new_nodes", "updated_nodes")
+    __slots__ = (
+        "base",
+        "chunks",
+        "deleted_nodes",
+        "moved_nodes",
+        "moves",
+        "new_children",
+        "new_nodes",
+        "updated_nodes",
+    )
 
     def __init__(self, base: Snapshot) -> None:
         self.base = base
+        self.moves: list[tuple[str, str]] = []
+        self.moved_nodes: dict[bytes, Node] = {}
         self.new_nodes: dict[str, Node] = {}
         self.new_children: dict[str, set[str]] = {}
         self.updated_nodes: dict[bytes, Node] = {}
@@ -136,6 +161,8 @@ class ChangeSet:
         other.deleted_nodes = self.deleted_nodes.copy()
         other.chunks = self.chunks.copy()
         other.new_children = {path: children.copy() for path, children in self.new_children.items()}
+        other.moves = self.moves.copy()
+        other.moved_nodes = self.moved_nodes.copy()
         return other
 
     def find(self, path: str) -> Node | None:
@@ -147,6 +174,15 @@ class ChangeSet:
         if node is None or path in self.deleted_nodes:
             return None
         return self.updated_nodes.get(node.id, node)
+
+    def nodes(self, below: str = "/") -> Iterator[Node]:
+        """The node at `below` and all nodes under it: those of the base, then the new ones."""
+        for node in self.base.subtree(below):
+            if node.path not in self.deleted_nodes:
+                yield self.updated_nodes.get(node.id, node)
+        for node in list(self.new_nodes.values()):
+            if node.path == below or is_inside(node.path, below):
+                yield node
 
     def is_empty(self) -> bool:
         """Whether a commit would contain nothing."""
@@ -177,9 +213,33 @@ class ChangeSet:
         self.updated_nodes.pop(node.id, None)
         self.chunks.pop(node.id, None)
 
-    def new_nodes_below(self, path: str) -> list[Node]:
-        """Nodes created strictly below a path."""
-        return [node for node in self.new_nodes.values() if is_inside(node.path, path)]
+    def relocate_node(self, node: Node, path: str) -> None:
+        """Record that a node of the base, moved before or not, is at another path from now on."""
+        origin = self.moved_nodes.pop(node.id, None)
+        if origin is None:
+            origin = node
+            self.deleted_nodes[node.path] = node
+        else:
+            self.forget_node(node)
+        if path == origin.path:
+            del self.deleted_nodes[path]
+        else:
+            self.moved_nodes[node.id] = origin
+            self.add_node(msgspec.structs.replace(node, path=path))
+
+    def created_nodes(self) -> list[Node]:
+        """The nodes that the base does not have under any path."""
+        return [node for node in self.new_nodes.values() if node.id not in self.moved_nodes]
+
+    def removed_nodes(self) -> list[Node]:
+        """The nodes of the base that are not there any more under any path."""
+        return [node for node in self.deleted_nodes.values() if node.id not in self.moved_nodes]
+
+    def moved_paths(self) -> list[tuple[Node, str]]:
+        """The moved nodes as they are now and their old paths, in the order of the new paths' components."""
+        moved = [node for node in self.new_nodes.values() if node.id in self.moved_nodes]
+        moved.sort(key=lambda node: node.path.split("/"))
+        return [(node, self.moved_nodes[node.id].path) for node in moved]
 
     def table(self, node: Node) -> ChunkTable:
         """The chunk table of an array, made on first use."""
@@ -204,7 +264,7 @@ def sorted_coordinates(coordinates: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(coordinates[np.lexsort(coordinates.T[::-1])])
 
 
-def _contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which of `coordinates` (n, ndim) are among `others` (m, ndim)."""
     if not coordinates.shape[1]:
         return np.full(len(coordinates), len(others) > 0)

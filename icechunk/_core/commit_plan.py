@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 
 from icechunk._core.ids import id_text
 from icechunk._core.session_state import with_manifests
+from icechunk._core.transaction_log import merge_logs
 from icechunk._exceptions import ErrorKind, InternalError
-from icechunk._format.transaction_log import TransactionLog
+from icechunk._format.transaction_log import Move, TransactionLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from icechunk._core.change_set import ChangeSet
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
+
+
+RESERVED = "__icechunk"
+"""The property of a snapshot that holds what the library says about it."""
 
 
 def touched_arrays(snapshot: Snapshot, changes: ChangeSet) -> list[Node]:
@@ -91,9 +96,8 @@ def manifest_files_after(
 
 def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
     """The log of a change set."""
-    new, deleted, updated = (
-        tuple(nodes.values()) for nodes in (changes.new_nodes, changes.deleted_nodes, changes.updated_nodes)
-    )
+    new, deleted = changes.created_nodes(), changes.removed_nodes()
+    updated = list(changes.updated_nodes.values())
     return TransactionLog(
         id=snapshot_id,
         new_groups=_ids(new, arrays=False),
@@ -103,8 +107,16 @@ def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
         updated_arrays=_ids(updated, arrays=True),
         updated_groups=_ids(updated, arrays=False),
         updated_chunks=dict(changes.changed_chunks()),
-        moved_nodes=(),
+        moved_nodes=tuple(
+            Move(old_path, node.path, node.id, node.array is not None)
+            for node, old_path in changes.moved_paths()
+        ),
     )
+
+
+def amended_log(previous: TransactionLog, snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
+    """The log of a commit that takes the place of another one, with what that did."""
+    return merge_logs(previous, transaction_log(snapshot_id, changes))
 
 
 def commit_properties(
@@ -112,6 +124,13 @@ def commit_properties(
 ) -> dict[str, object]:
     """The metadata of a commit: what the repository adds to every commit, overlaid with the call's."""
     return {**defaults, **(given or {})}
+
+
+def with_rebase_attempts(properties: Mapping[str, object], attempts: int) -> dict[str, object]:
+    """The metadata of a commit with the number of rebases that it took, in the reserved namespace."""
+    reserved = properties.get(RESERVED)
+    others = reserved if isinstance(reserved, dict) else {}
+    return {**properties, RESERVED: {**others, "rebase_attempts": attempts}}
 
 
 def _ids(nodes: Sequence[Node], *, arrays: bool) -> frozenset[bytes]:

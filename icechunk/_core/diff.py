@@ -25,20 +25,22 @@ if TYPE_CHECKING:
 def session_status(state: SessionState) -> Diff:
     """The uncommitted changes of a session."""
     changes, tables = state.read_changes()
+    new, deleted = changes.created_nodes(), changes.removed_nodes()
     paths = {node.id: node.path for node in changes.new_nodes.values()}
     wanted = set(tables) - set(paths)
     if wanted:
         paths.update((node.id, node.path) for node in changes.base if node.id in wanted)
     return Diff(
-        new_groups=_paths(changes.new_nodes.values(), arrays=False),
-        new_arrays=_paths(changes.new_nodes.values(), arrays=True),
-        deleted_groups=_paths(changes.deleted_nodes.values(), arrays=False),
-        deleted_arrays=_paths(changes.deleted_nodes.values(), arrays=True),
+        new_groups=_paths(new, arrays=False),
+        new_arrays=_paths(new, arrays=True),
+        deleted_groups=_paths(deleted, arrays=False),
+        deleted_arrays=_paths(deleted, arrays=True),
         updated_groups=_paths(changes.updated_nodes.values(), arrays=False),
         updated_arrays=_paths(changes.updated_nodes.values(), arrays=True),
         updated_chunks={
             paths[node_id]: coordinates.tolist() for node_id, coordinates in sorted(tables.items())
         },
+        moved_nodes=[(old_path, node.path) for node, old_path in changes.moved_paths()],
     )
 
 

@@ -42,11 +42,14 @@ class Rewrite(msgspec.Struct, frozen=True):
         The new references of the piece.
     removed : ndarray
         Coordinates that lose their reference: uint32 of shape (n, ndim).
+    cell : int or None
+        The number of the cell; None for a rewrite of several together.
     """
 
     sources: tuple[ManifestRef, ...]
     written: ChunkRefs
     removed: NDArray[np.uint32]
+    cell: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -108,6 +111,7 @@ def plan_manifests(
             tuple(by_cell.get(cell, ())),
             written if changed == {cell} else written.take(written_cells == cell),
             removed if changed == {cell} else removed[removed_cells == cell],
+            cell,
         )
         for cell in sorted(changed | set(by_cell))
     ]

@@ -155,22 +155,35 @@ def amend(
     ConflictError, RefNotFoundError, ReadOnlyError, FormatError
         As in `commit`.
     """
-    require_online(info)
     if rearranged:
+        require_online(info)
         require_feature(info, MOVE_NODE, "committing a rearrange session")
-    _require_tip(info, branch, replaced)
-    old = info.snapshot(replaced)
-    if old is None or old.parent_id is None:
-        raise SessionStateError(
-            f"the first snapshot of the repository, {id_text(replaced)}, cannot be amended; "
-            "make a new commit instead",
-            ErrorKind.NO_AMEND_FOR_INITIAL_COMMIT,
-        )
+    old = require_amendable(info, branch, replaced)
     snapshot = msgspec.structs.replace(
         snapshot, parent_id=old.parent_id, pruned_ancestor_tx_logs=old.pruned_ancestor_tx_logs
     )
     entry = OpsEntry(UpdateKind.COMMIT_AMENDED, name=branch, previous_id=replaced, new_id=snapshot.id)
     return record(_advance(info, branch, snapshot), entry, stamp)
+
+
+def require_amendable(info: RepoInfo, branch: str, snapshot_id: bytes) -> SnapshotEntry:
+    """The snapshot that an `amend` would replace.
+
+    Raises
+    ------
+    SessionStateError, ConflictError, RefNotFoundError, ReadOnlyError
+        As in `amend`.
+    """
+    require_online(info)
+    _require_tip(info, branch, snapshot_id)
+    found = info.snapshot(snapshot_id)
+    if found is None or found.parent_id is None:
+        raise SessionStateError(
+            f"the first snapshot of the repository, {id_text(snapshot_id)}, cannot be amended; "
+            "make a new commit instead",
+            ErrorKind.NO_AMEND_FOR_INITIAL_COMMIT,
+        )
+    return found
 
 
 def add_detached_snapshot(

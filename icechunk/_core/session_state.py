@@ -11,6 +11,7 @@ could neither be part of the commit nor survive it, so it is refused.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,10 +19,11 @@ import msgspec
 from icechunk._core.change_set import UNRECORDED, ChangeSet
 from icechunk._core.extents import ExtentIndex
 from icechunk._core.grid import ArrayDocument, parse_node_document
-from icechunk._core.paths import is_inside
+from icechunk._core.moves import move_node
 from icechunk._exceptions import (
     AlreadyExistsError,
     ErrorKind,
+    FormatError,
     InvalidInputError,
     NodeNotFoundError,
     ReadOnlyError,
@@ -29,7 +31,7 @@ from icechunk._exceptions import (
 )
 from icechunk._format.snapshot import ArrayData, DimensionShape, ManifestRef, Node
 from icechunk._locks import StateLock
-from icechunk.types import SessionMode
+from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from icechunk._core.paths import Coordinates
     from icechunk._format.chunk_refs import ChunkRef, ChunkRefs
     from icechunk._format.snapshot import Snapshot
-    from icechunk.types import SpecVersion
 
 
 class SessionState:
@@ -107,13 +108,7 @@ class SessionState:
 
     def nodes(self, below: str = "/") -> Iterator[Node]:
         """The node at `below` and all nodes under it: those of the base, then the new ones."""
-        changes = self.changes
-        for node in changes.base.subtree(below):
-            if node.path not in changes.deleted_nodes:
-                yield changes.updated_nodes.get(node.id, node)
-        for node in list(changes.new_nodes.values()):
-            if node.path == below or is_inside(node.path, below):
-                yield node
+        return self.changes.nodes(below)
 
     def child_paths(self, path: str) -> list[str]:
         """Paths of the nodes directly below a path."""
@@ -186,6 +181,28 @@ class SessionState:
                     self.changes.forget_node(node)
                 else:
                     self.changes.delete_node(node)
+
+    def move_node(self, source: str, target: str) -> None:
+        """Move a node with everything below it; both paths are canonical.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `non-rearrange-session`, and as in `moves.move_node`.
+        """
+        if self.spec_version is SpecVersion.v1:
+            raise FormatError(
+                "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",
+                ErrorKind.UNSUPPORTED_SPEC_VERSION,
+            )
+        with self._lock:
+            self.check_open()
+            if self.mode is not SessionMode.rearrange:
+                raise SessionStateError(
+                    "nodes are moved in a session of their own: open one with `Repository.rearrange_session`",
+                    ErrorKind.NON_REARRANGE_SESSION,
+                )
+            move_node(self.changes, source, target)
 
     # Chunks
 
@@ -293,22 +310,36 @@ class SessionState:
     # Life cycle
 
     def check_writable(self) -> None:
-        """Refuse when the session cannot record a change now."""
+        """Refuse when the session cannot record a change of data or documents now."""
+        self.check_open()
+        if self.mode is SessionMode.rearrange:
+            raise SessionStateError(
+                "the session only moves nodes: commit it, then make other changes in a session from "
+                "`Repository.writable_session`",
+                ErrorKind.REARRANGE_SESSION_ONLY,
+            )
+
+    def check_open(self) -> None:
+        """Refuse when the session cannot record a change of any kind now."""
+        self.check_not_read_only()
+        if self._sealed:
+            raise ReadOnlyError(
+                "a commit or rebase of this session is under way: a change made now would be lost",
+                ErrorKind.READ_ONLY_SESSION,
+            )
+
+    def check_not_read_only(self) -> None:
+        """Refuse what a session that reads cannot do."""
         if self.mode is SessionMode.readonly:
             raise ReadOnlyError(
                 "the session is read-only: open one with `Repository.writable_session`",
-                ErrorKind.READ_ONLY_SESSION,
-            )
-        if self._sealed:
-            raise ReadOnlyError(
-                "a commit of this session is under way: a change made now would be lost",
                 ErrorKind.READ_ONLY_SESSION,
             )
 
     def discard_changes(self) -> None:
         """Forget everything that was recorded."""
         with self._lock:
-            self.check_writable()
+            self.check_open()
             self.changes = ChangeSet(self.snapshot)
 
     def has_changes(self) -> bool:
@@ -316,32 +347,48 @@ class SessionState:
         with self._lock:
             return not self.changes.is_empty()
 
-    def seal(self) -> ChangeSet:
-        """Start a commit: hand out the change set and refuse changes to it.
+    @contextmanager
+    def sealed(self) -> Iterator[ChangeSet]:
+        """Hand out the change set for a commit, and refuse changes to it meanwhile.
 
         Raises
         ------
         SessionStateError
-            Kind `commit-not-allowed`: the session is on no branch, or being committed.
+            Kind `commit-not-allowed`: the session is being committed or rebased.
         """
         with self._lock:
-            if self.branch is None:
-                raise SessionStateError(
-                    "the session is on no branch and cannot be committed: it is read-only, or has been "
-                    "committed already; open a new one with `Repository.writable_session`",
-                    ErrorKind.COMMIT_NOT_ALLOWED,
-                )
             if self._sealed:
                 raise SessionStateError(
-                    "another commit of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
+                    "another commit or rebase of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
                 )
             self._sealed = True
-            return self.changes
+        try:
+            yield self.changes
+        finally:
+            with self._lock:
+                self._sealed = False
 
-    def unseal(self) -> None:
-        """End a commit that did not land: the session goes on as before."""
+    def require_branch(self) -> str:
+        """The branch that a commit goes to.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `commit-not-allowed`: the session is on no branch.
+        """
+        if self.branch is None:
+            raise SessionStateError(
+                "the session is on no branch and cannot be committed: it is read-only, or has been "
+                "committed already; open a new one with `Repository.writable_session`",
+                ErrorKind.COMMIT_NOT_ALLOWED,
+            )
+        return self.branch
+
+    def rebased(self, changes: ChangeSet) -> None:
+        """Go on with other changes on another base."""
         with self._lock:
-            self._sealed = False
+            self.changes = changes
+            self._extents = {}
 
     def committed(self, snapshot: Snapshot) -> None:
         """End a commit that landed: the session becomes a read-only view of it."""
@@ -350,7 +397,6 @@ class SessionState:
             self.mode = SessionMode.readonly
             self.changes = ChangeSet(snapshot)
             self._extents = {}
-            self._sealed = False
 
 
 def _node(

@@ -4,6 +4,10 @@
 Until the branch moves nothing is visible, and whatever fails leaves the session
 as it was. Moving the branch and turning the session into a view of the new
 snapshot happen together, also when the caller is cancelled in between.
+
+A commit that may rebase looks where the branch is before it writes anything. A
+commit that loses a race after that keeps the manifests that it wrote: the next
+attempt writes only those that the other commits made obsolete.
 """
 
 from __future__ import annotations
@@ -11,24 +15,29 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from icechunk._sync.flush import Flushed, flush
+from icechunk._sync.flush import WrittenManifests, flush
+from icechunk._sync.rebase import newer_commits, rebase_over
 from icechunk._sync.refs_v1 import set_branch
-from icechunk._sync.repo_info import check_can_write, update_repo_info
+from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
+from icechunk._core import repo_updates
+from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._core.repo_updates import commit
-from icechunk._exceptions import ConflictError, ErrorKind, SessionStateError
+from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end
-from icechunk.types import SpecVersion
+from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from icechunk._sync.assets import SyncAssets
+    from icechunk._sync.flush import Flushed
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.ops_log import Stamp
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
+    from icechunk.conflicts import ConflictSolver
 
 
 class _LandedBefore(Exception):  # not an error
@@ -42,58 +51,177 @@ def commit_session(
     properties: Mapping[str, object],
     *,
     allow_empty: bool,
+    solver: ConflictSolver | None = None,
+    tries: int = 0,
 ) -> str:
-    """Commit a session to its branch; returns the id of the new snapshot."""
-    changes = state.seal()
-    try:
-        if changes.is_empty() and not allow_empty:
-            raise SessionStateError(
-                "there is nothing to commit: change something first, or pass `allow_empty=True`",
-                ErrorKind.NO_CHANGES_TO_COMMIT,
-            )
+    """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
+    branch = state.require_branch()
+    with state.sealed() as changes:
+        _check_not_empty(changes, allow_empty)
         check_can_write(assets)
-        flushed = flush(state, assets, message, properties, parent_id=state.snapshot.id)
+        written = WrittenManifests()
+        rebases = 0
+        while True:
+            if solver is not None and tries:
+                newer = newer_commits(state, assets) if rebases < tries else None
+                if newer:
+                    rebase_over(state, assets, newer, solver)
+                    rebases += 1
+                properties = with_rebase_attempts(properties, rebases)
+            parent_id = state.snapshot.id
+            flushed = flush(
+                state, assets, message, properties, parent_id=parent_id, written=written
+            )
+            try:
+                _commit_onto_branch(state, assets, branch, flushed)
+            except ConflictError as error:
+                if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
+                    raise
+                if solver is None or rebases >= tries:
+                    raise
+            else:
+                return id_text(flushed.snapshot.id)
 
-        def land() -> None:
-            _move_branch(state, assets, flushed.snapshot)
-            _finish(state, assets, flushed)
 
-        run_to_end(land)
-    finally:
-        state.unseal()
-    return id_text(flushed.snapshot.id)
-
-
-def _finish(state: SessionState, assets: SyncAssets, flushed: Flushed) -> None:
-    state.committed(flushed.snapshot)
-    for manifest_id in flushed.superseded:
-        assets.cache.manifests.discard(manifest_id)
-
-
-def _move_branch(state: SessionState, assets: SyncAssets, snapshot: Snapshot) -> None:
-    base = state.snapshot
-    branch = state.branch
-    assert branch is not None
+def amend_session(
+    state: SessionState,
+    assets: SyncAssets,
+    message: str,
+    properties: Mapping[str, object],
+    *,
+    allow_empty: bool,
+) -> str:
+    """Replace the tip of a session's branch by it with the session's changes; returns the new id."""
     if state.spec_version is SpecVersion.v1:
-        try:
-            set_branch(assets, branch, snapshot.id, base.id)
-        except ConflictError as error:
-            raise ConflictError(
-                error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
-            ) from error
-        return
-    entry = SnapshotEntry(
+        raise FormatError(
+            "a commit of a repository of spec version 1 cannot be amended: upgrade the repository, or "
+            "make a new commit",
+            ErrorKind.UNSUPPORTED_SPEC_VERSION,
+        )
+    branch = state.require_branch()
+    with state.sealed() as changes:
+        _check_not_empty(changes, allow_empty)
+        check_can_write(assets)
+        replaced = state.snapshot.id
+        # Before anything is written: whether this is possible at all.
+        info = fetch_repo_info(assets)
+        repo_updates.require_amendable(info, branch, replaced)
+        previous = assets.fetch_transaction_log(replaced)
+        if previous.moved_nodes and state.mode is not SessionMode.rearrange:
+            raise SessionStateError(
+                f"snapshot {id_text(replaced)} moved nodes, so that only a session that moves nodes can "
+                "amend it: make a new commit instead",
+                ErrorKind.REARRANGE_SESSION_ONLY,
+            )
+        flushed = flush(
+            state,
+            assets,
+            message,
+            properties,
+            parent_id=None,
+            log_of=lambda snapshot_id, changes: amended_log(previous, snapshot_id, changes),
+        )
+        entry = _entry(flushed.snapshot, None)
+        rearranged = state.mode is SessionMode.rearrange
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.amend(info, branch, entry, replaced, stamp, rearranged=rearranged)
+
+        def move() -> None:
+            _record(assets, entry.id, change)
+
+        _land(state, assets, flushed, move)
+        return id_text(flushed.snapshot.id)
+
+
+def flush_session(
+    state: SessionState, assets: SyncAssets, message: str, properties: Mapping[str, object]
+) -> str:
+    """Write a session as a snapshot that is on no branch; returns its id."""
+    with state.sealed():
+        state.check_not_read_only()
+        check_can_write(assets)
+        base = state.snapshot.id
+        flushed = flush(state, assets, message, properties, parent_id=base)
+        rearranged = state.mode is SessionMode.rearrange
+        entry = _entry(flushed.snapshot, base)
+
+        def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+            return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
+
+        def register() -> None:
+            if state.spec_version is not SpecVersion.v1:  # which knows of no snapshots but those of refs
+                _record(assets, entry.id, change)
+
+        _land(state, assets, flushed, register)
+        return id_text(flushed.snapshot.id)
+
+
+def _check_not_empty(changes: ChangeSet, allow_empty: bool) -> None:
+    if changes.is_empty() and not allow_empty:
+        raise SessionStateError(
+            "there is nothing to commit: change something first, or pass `allow_empty=True`",
+            ErrorKind.NO_CHANGES_TO_COMMIT,
+        )
+
+
+def _entry(snapshot: Snapshot, parent_id: bytes | None) -> SnapshotEntry:
+    return SnapshotEntry(
         id=snapshot.id,
-        parent_id=base.id,
+        parent_id=parent_id,
         flushed_at=snapshot.flushed_at,
         message=snapshot.message,
         metadata=snapshot.metadata,
     )
 
+
+def _commit_onto_branch(
+    state: SessionState, assets: SyncAssets, branch: str, flushed: Flushed
+) -> None:
+    base = state.snapshot.id
+    entry = _entry(flushed.snapshot, base)
+    rearranged = state.mode is SessionMode.rearrange
+
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
-        if info.snapshot_index(entry.id) is not None:
+        return repo_updates.commit(info, branch, entry, stamp, rearranged=rearranged)
+
+    def move() -> None:
+        if state.spec_version is not SpecVersion.v1:
+            _record(assets, entry.id, change)
+            return
+        try:
+            set_branch(assets, branch, entry.id, base)
+        except ConflictError as error:
+            raise ConflictError(
+                error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
+            ) from error
+
+    _land(state, assets, flushed, move)
+
+
+def _record(
+    assets: SyncAssets, snapshot_id: bytes, change: Callable[[RepoInfo, Stamp], RepoInfo]
+) -> None:
+    """Change the repo object, unless an earlier attempt did."""
+
+    def change_once(info: RepoInfo, stamp: Stamp) -> RepoInfo:
+        if info.snapshot_index(snapshot_id) is not None:
             raise _LandedBefore
-        return commit(info, branch, entry, stamp)
+        return change(info, stamp)
 
     with suppress(_LandedBefore):
-        update_repo_info(assets, change)
+        update_repo_info(assets, change_once)
+
+
+def _land(
+    state: SessionState, assets: SyncAssets, flushed: Flushed, move: Callable[[], None]
+) -> None:
+    """Make a snapshot known, and the session a view of it, both or neither."""
+
+    def land() -> None:
+        move()
+        state.committed(flushed.snapshot)
+        for manifest_id in flushed.superseded:
+            assets.cache.manifests.discard(manifest_id)
+
+    run_to_end(land)

@@ -30,11 +30,13 @@ from icechunk._io.concurrency import map_concurrently, run_in_thread
 from icechunk._io.random import random_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from icechunk._sync.assets import SyncAssets
+    from icechunk._core.change_set import ChangeSet, ChunkTable
     from icechunk._core.session_state import SessionState
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
+    from icechunk._format.transaction_log import TransactionLog
 
 REFERENCES_IN_MEMORY = 8_000_000
 """Chunk references that manifest work may hold at one time (about 80 bytes each)."""
@@ -56,6 +58,34 @@ class Piece(NamedTuple):
     work: Rewrite
     edges: Edges
     references: int
+    changes: ChunkTable | None
+
+
+class WrittenManifests:
+    """What the attempts of one commit have written.
+
+    The session is sealed meanwhile, and a rebase puts another table in the place of one that it
+    changes: so a piece of the same table, cell and sources gives the same manifests.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]] = {}
+        self._tables: list[ChunkTable | None] = []
+
+    def find(self, piece: Piece) -> list[tuple[ManifestRef, ManifestFile]] | None:
+        """The manifests of an equal piece, if there was one."""
+        return self._results.get(self._key(piece))
+
+    def keep(self, piece: Piece, manifests: list[tuple[ManifestRef, ManifestFile]]) -> None:
+        """Remember the manifests of a piece, and keep its table, so that no other gets its identity."""
+        self._tables.append(piece.changes)
+        self._results[self._key(piece)] = manifests
+
+    @staticmethod
+    def _key(piece: Piece) -> Hashable:
+        sources = tuple(source.object_id for source in piece.work.sources)
+        edges = tuple(edge.tobytes() for edge in piece.edges)
+        return piece.node.id, id(piece.changes), piece.work.cell, sources, edges
 
 
 class Flushed(NamedTuple):
@@ -72,8 +102,12 @@ def flush(
     properties: Mapping[str, object],
     *,
     parent_id: bytes | None,
+    written: WrittenManifests | None = None,
+    log_of: Callable[[bytes, ChangeSet], TransactionLog] = transaction_log,
 ) -> Flushed:
     """Write manifests, snapshot and transaction log of a session's changes.
+
+    `written` holds what earlier attempts wrote; `log_of` makes the log of the new snapshot's id.
 
     Raises
     ------
@@ -84,7 +118,7 @@ def flush(
     base = state.snapshot
     changes, _ = state.read_changes()
     spec_version = int(state.spec_version)
-    manifests, files = _write_manifests(state, assets)
+    manifests, files = _write_manifests(state, assets, written or WrittenManifests())
 
     nodes = nodes_after(base, changes, manifests)
     snapshot_id = random_id()
@@ -98,15 +132,15 @@ def flush(
         manifest_files=manifest_files_after(nodes, base.manifest_files, files),
         spec_version=spec_version,
     )
-    log = transaction_log(snapshot_id, changes)
+    log = log_of(snapshot_id, changes)
 
     def write(what: str) -> Snapshot | None:
         if what == "log":
             assets.write_transaction_log(log, spec_version)
             return None
-        written = assets.write_snapshot(snapshot_id, payload, spec_version)
+        stored = assets.write_snapshot(snapshot_id, payload, spec_version)
         _check_clock(assets, snapshot_id)
-        return written
+        return stored
 
     # A disk does not get faster by being asked twice at a time.
     at_once = 2 if assets.cache.storage.is_remote else 1
@@ -128,7 +162,7 @@ def _check_clock(assets: SyncAssets, snapshot_id: bytes) -> None:
 
 
 def _write_manifests(
-    state: SessionState, assets: SyncAssets
+    state: SessionState, assets: SyncAssets, known: WrittenManifests
 ) -> tuple[dict[bytes, tuple[ManifestRef, ...]], list[ManifestFile]]:
     """Write the new manifests; returns all manifests of each touched array, and the new files."""
     kept: dict[bytes, tuple[ManifestRef, ...]] = {}
@@ -139,7 +173,11 @@ def _write_manifests(
         pieces += plan[1]
 
     def run(piece: Piece) -> list[tuple[ManifestRef, ManifestFile]]:
-        return _run(state.snapshot, assets, piece, int(state.spec_version))
+        result = known.find(piece)
+        if result is None:
+            result = _run(state.snapshot, assets, piece, int(state.spec_version))
+            known.keep(piece, result)
+        return result
 
     limit = assets.cache.settings.max_concurrent_manifest_fetches_during_commit or MANIFESTS_AT_A_TIME
     files: list[ManifestFile] = []
@@ -179,6 +217,7 @@ def _plan(
             work,
             edges,
             len(work.written) + sum(sizes.get(source.object_id, 0) for source in work.sources),
+            state.changes.chunks.get(node.id),
         )
         for work in plan.rewrites
     ]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from icechunk._sync import refs_v1
+from icechunk._sync.ancestry import ancestors
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.preload import preload_manifests
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
@@ -318,23 +319,7 @@ class SyncReferences(RepositoryState[SessionType]):
         return parse_id(snapshot_id or "")
 
     def _ancestors(self, info: RepoInfo | None, target: bytes) -> Iterator[SnapshotEntry]:
-        """A snapshot, its parent, and so on up to the root."""
-        if info is not None:
-            for entry in info.ancestry(target):
-                yield entry
-            return
-        next_id: bytes | None = target
-        seen = set()
-        while next_id is not None:
-            if next_id in seen:
-                raise FormatError(
-                    f"the parents of snapshot {id_text(next_id)} run in a circle",
-                    ErrorKind.INVALID_FILE_FORMAT,
-                )
-            seen.add(next_id)
-            snapshot = self._assets.fetch_snapshot(next_id)
-            yield entry_of(snapshot)
-            next_id = snapshot.parent_id
+        return ancestors(self._assets, info, target)
 
     def lookup_snapshot(self, snapshot_id: str) -> SnapshotInfo:
         """What the history says about one snapshot.
@@ -448,6 +433,41 @@ class SyncReferences(RepositoryState[SessionType]):
             repo_updates.require_online(info)
             tip = _resolve(info, branch, None, None)
         return self._open_session(tip, branch, SessionMode.writable)
+
+    def rearrange_session(self, branch: str) -> SessionType:
+        """Open a session that moves nodes, and does nothing else, and commits to a branch.
+
+        Parameters
+        ----------
+        branch : str
+
+        Returns
+        -------
+        Session
+            See `Session.move`.
+
+        Raises
+        ------
+        RefNotFoundError
+            Kind `ref-not-found`.
+        ReadOnlyError
+            Kind `read-only-storage` or `read-only-repository`.
+        SessionStateError
+            Kind `feature-flag-disabled`: moving nodes is switched off.
+        FormatError
+            Kind `unsupported-spec-version`: the repository is of spec version 1.
+        """
+        if self._is_v1:
+            raise FormatError(
+                "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",
+                ErrorKind.UNSUPPORTED_SPEC_VERSION,
+            )
+        check_can_write(self._assets)
+        info = fetch_repo_info(self._assets)
+        repo_updates.require_online(info)
+        repo_updates.require_feature(info, repo_updates.MOVE_NODE, "moving nodes")
+        tip = _resolve(info, branch, None, None)
+        return self._open_session(tip, branch, SessionMode.rearrange)
 
     def _open_session(
         self, snapshot_id: bytes, branch: str | None, mode: SessionMode

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.chunks import SyncChunks
-from icechunk._sync.commit import commit_session
+from icechunk._sync.commit import amend_session, commit_session, flush_session
 from icechunk._sync.keys import SyncKeys
+from icechunk._sync.rebase import rebase_session
 from icechunk._sync.virtual import SyncVirtualChunks
 from icechunk._core.commit_plan import commit_properties
+from icechunk._core.paths import node_path
 from icechunk._core.session_base import SessionBase
+from icechunk.conflicts import require_solver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from icechunk.conflicts import ConflictSolver
 
 
 class SyncSession(SessionBase):
@@ -36,7 +41,13 @@ class SyncSession(SessionBase):
         return keys
 
     def commit(
-        self, message: str, metadata: Mapping[str, Any] | None = None, *, allow_empty: bool = False
+        self,
+        message: str,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        rebase_with: ConflictSolver | None = None,
+        rebase_tries: int = 1000,
+        allow_empty: bool = False,
     ) -> str:
         """Make the changes of this session the new tip of its branch.
 
@@ -50,6 +61,11 @@ class SyncSession(SessionBase):
         metadata : dict of str to any, optional
             Properties of the snapshot, of JSON's types; laid over the repository's default
             commit metadata.
+        rebase_with : ConflictSolver, optional
+            What to do when somebody else committed to the branch first: rebase with this solver
+            and try again. Without it the commit fails.
+        rebase_tries : int, default 1000
+            How many rebases at most.
         allow_empty : bool, default False
             Whether to commit without changes.
 
@@ -62,6 +78,9 @@ class SyncSession(SessionBase):
         ------
         ConflictError
             Kind `commit-conflict`: somebody else committed to the branch first.
+        RebaseFailedError
+            Kind `rebase-failed`: what they committed contradicts the changes of this session, and
+            `rebase_with` did not solve it.
         SessionStateError
             Kind `no-changes-to-commit`, or `commit-not-allowed` for a session on no branch.
         RefNotFoundError
@@ -70,8 +89,139 @@ class SyncSession(SessionBase):
             Kind `read-only-repository` or `read-only-storage`.
         FormatError
             Kind `snapshot-timestamp`: the clocks of storage and machine are minutes apart.
+        TypeError
+            `rebase_with` is no solver.
         """
+        if rebase_with is not None:
+            require_solver(rebase_with)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return commit_session(
+            self._state,
+            self._assets,
+            message,
+            properties,
+            allow_empty=allow_empty,
+            solver=rebase_with,
+            tries=rebase_tries,
+        )
+
+    def amend(
+        self, message: str, *, metadata: Mapping[str, Any] | None = None, allow_empty: bool = False
+    ) -> str:
+        """Replace the newest snapshot of the branch by one that has the changes of this session too.
+
+        The snapshot that is replaced is on no branch afterwards, and stays in storage until
+        garbage is collected. Afterwards the session is a read-only view of the new snapshot.
+
+        Parameters
+        ----------
+        message : str
+            Replaces the message of the commit.
+        metadata : dict of str to any, optional
+            Replaces the properties of the commit.
+        allow_empty : bool, default False
+            Whether to amend without changes, to give another message.
+
+        Returns
+        -------
+        str
+            The id of the new snapshot.
+
+        Raises
+        ------
+        ConflictError
+            Kind `commit-conflict`: the branch is not at the snapshot of this session any more.
+        SessionStateError
+            Kind `no-amend-for-initial-commit`: the branch is at the first snapshot of the
+            repository. Kind `rearrange-session-only`: the commit moved nodes, and this session
+            does not. Kind `no-changes-to-commit` or `commit-not-allowed`.
+        RefNotFoundError, ReadOnlyError
+            As in `commit`.
+        FormatError
+            Kind `unsupported-spec-version`: the repository is of spec version 1.
+        """
+        properties = commit_properties(self._state.commit_metadata, metadata)
+        return amend_session(
             self._state, self._assets, message, properties, allow_empty=allow_empty
         )
+
+    def flush(self, message: str, *, metadata: Mapping[str, Any] | None = None) -> str:
+        """Write the state of this session as a snapshot without moving a branch.
+
+        The snapshot can be read by its id, until garbage is collected, or be given a name by a
+        branch or tag. Afterwards the session is a read-only view of it.
+
+        Parameters
+        ----------
+        message : str
+        metadata : dict of str to any, optional
+
+        Returns
+        -------
+        str
+            The id of the new snapshot.
+
+        Raises
+        ------
+        ReadOnlyError
+            Kind `read-only-session`, `read-only-repository` or `read-only-storage`.
+        """
+        properties = commit_properties(self._state.commit_metadata, metadata)
+        return flush_session(self._state, self._assets, message, properties)
+
+    def rebase(self, solver: ConflictSolver) -> None:
+        """Put the changes of this session on top of the newest snapshot of its branch.
+
+        Nothing is written. The session may stop half way: when its changes contradict a commit, it
+        is based on the one before that.
+
+        Parameters
+        ----------
+        solver : ConflictSolver
+            Decides conflicts.
+
+        Raises
+        ------
+        RebaseFailedError
+            Kind `rebase-failed`, with the snapshot and the conflicts.
+        SessionStateError
+            Kind `commit-not-allowed` for a session on no branch. Kind `rebase-tx-log-pruned`: what
+            an expired snapshot changed is not known any more.
+        TypeError
+            `solver` is none.
+        """
+        require_solver(solver)
+        self._state.require_branch()
+        rebase_session(self._state, self._assets, solver)
+
+    def move(self, from_path: str, to_path: str) -> None:
+        """Move a node, and everything below it, to another path.
+
+        Needs a session from `Repository.rearrange_session`. Chunks stay where they are; what is
+        written is as small as the hierarchy.
+
+        Parameters
+        ----------
+        from_path : str
+            The absolute path of a group or array.
+        to_path : str
+            Where it shall be, in a group that exists.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`: there is nothing at `from_path`.
+        AlreadyExistsError
+            Kind `move-wont-overwrite`: there is something at `to_path`.
+        SessionStateError
+            Kind `move-into-self-or-descendant`, `move-destination-parent-missing`,
+            `move-destination-parent-not-group`, or `non-rearrange-session`.
+        ReadOnlyError
+            Kind `read-only-session`.
+        InvalidInputError
+            Kind `invalid-path`.
+        FormatError
+            Kind `unsupported-spec-version`: the repository is of spec version 1.
+        """
+        source, target = node_path(from_path), node_path(to_path)
+        self._state.move_node(source, target)

@@ -1,0 +1,163 @@
+# Generated from icechunk/_async/rebase.py by tools/make_sync.py; edit that file.
+"""Rebasing: a session goes on from the newest snapshot of its branch.
+
+The commits that landed meanwhile are gone through from the oldest to the newest. Their transaction logs are
+what is compared; a snapshot is fetched only where paths matter, and the last one. A rebase that fails on one
+commit leaves the session behind the commit before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from icechunk._sync.ancestry import ancestors
+from icechunk._sync.refs_v1 import lookup_branch
+from icechunk._sync.repo_info import fetch_repo_info
+from icechunk._core.diff import NeededLog, logs_of_chain
+from icechunk._core.ids import INITIAL_SNAPSHOT_ID, id_text
+from icechunk._core.rebase import Unsolved, needs_snapshot, onto, rebase_step
+from icechunk._exceptions import (
+    ErrorKind,
+    RebaseFailedError,
+    RefNotFoundError,
+    SessionStateError,
+    StorageError,
+)
+from icechunk._format.transaction_log import TransactionLog
+from icechunk._io.concurrency import map_concurrently
+from icechunk.types import SpecVersion
+
+if TYPE_CHECKING:
+    from icechunk._sync.assets import SyncAssets
+    from icechunk._core.change_set import ChangeSet
+    from icechunk._core.session_state import SessionState
+    from icechunk._format.repo_info import SnapshotEntry
+    from icechunk.conflicts import ConflictSolver
+
+LOGS_AT_A_TIME = 32
+"""Transaction logs that are fetched together, and held in memory."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Position(NamedTuple):
+    """How far a rebase has come: a snapshot, and the changes that remain after it."""
+
+    snapshot_id: bytes
+    changes: ChangeSet
+
+
+def newer_commits(state: SessionState, assets: SyncAssets) -> list[SnapshotEntry] | None:
+    """What landed on the session's branch since its base, oldest first; None if the branch is gone.
+
+    If the branch was reset to where the base is not among the ancestors, that is its whole history.
+    """
+    branch = state.require_branch()
+    base = state.snapshot.id
+    info = None
+    try:
+        if state.spec_version is SpecVersion.v1:
+            tip = lookup_branch(assets, branch)
+        else:
+            info = fetch_repo_info(assets)
+            found = info.branches.get(branch)
+            if found is None:
+                return None
+            tip = found
+    except RefNotFoundError:
+        return None
+    newer = []
+    if tip != base:
+        for entry in ancestors(assets, info, tip):
+            if entry.id == base:
+                break
+            newer.append(entry)
+    newer.reverse()
+    return newer
+
+
+def rebase_session(state: SessionState, assets: SyncAssets, solver: ConflictSolver) -> None:
+    """Rebase a session, if there is anything to rebase it onto.
+
+    Raises
+    ------
+    RebaseFailedError
+        Kind `rebase-failed`.
+    SessionStateError
+        Kind `commit-not-allowed` or `rebase-tx-log-pruned`.
+    """
+    with state.sealed():
+        newer = newer_commits(state, assets)
+        if newer:
+            rebase_over(state, assets, newer, solver)
+            return
+    reason = "was deleted" if newer is None else "has not moved since the session was opened"
+    _log.warning("no rebase is needed: the branch `%s` %s", state.branch, reason)
+
+
+def rebase_over(
+    state: SessionState, assets: SyncAssets, newer: list[SnapshotEntry], solver: ConflictSolver
+) -> None:
+    """Take a sealed session past the commits in `newer`, oldest first.
+
+    Raises
+    ------
+    RebaseFailedError, SessionStateError
+        As in `rebase_session`.
+    """
+    position = _Position(state.snapshot.id, state.changes)
+    for start in range(0, len(newer), LOGS_AT_A_TIME):
+        batch = newer[start : start + LOGS_AT_A_TIME]
+        needed = [logs_of_chain([entry]) for entry in batch]
+        logs = iter(_fetch_logs(assets, [need for each in needed for need in each]))
+        for entry, each in zip(batch, needed, strict=True):
+            changes = position.changes
+            try:
+                for _ in each:
+                    changes = _step(assets, changes, next(logs), entry, solver)
+            except Unsolved as unsolved:
+                _settle(state, assets, position)
+                raise RebaseFailedError(id_text(entry.id), unsolved.conflicts) from None
+            position = _Position(entry.id, changes)
+    _settle(state, assets, position)
+
+
+def _step(
+    assets: SyncAssets, changes: ChangeSet, log: TransactionLog, entry: SnapshotEntry, solver: ConflictSolver
+) -> ChangeSet:
+    theirs = None
+    if needs_snapshot(changes, log):
+        theirs = assets.fetch_snapshot(entry.id)
+    return rebase_step(changes, log, theirs, solver)
+
+
+def _settle(state: SessionState, assets: SyncAssets, position: _Position) -> None:
+    """Put the session where a rebase has come to."""
+    if position.snapshot_id == state.snapshot.id:
+        return
+    theirs = assets.fetch_snapshot(position.snapshot_id)
+    try:
+        state.rebased(onto(position.changes, theirs))
+    except Unsolved as unsolved:
+        raise RebaseFailedError(id_text(position.snapshot_id), unsolved.conflicts) from None
+
+
+def _fetch_logs(assets: SyncAssets, needed: list[NeededLog]) -> list[TransactionLog]:
+    def fetch(need: NeededLog) -> TransactionLog:
+        try:
+            return assets.fetch_transaction_log(need.snapshot_id)
+        except StorageError as error:
+            if error.kind != ErrorKind.OBJECT_NOT_FOUND:
+                raise
+            if need.snapshot_id == INITIAL_SNAPSHOT_ID:
+                return TransactionLog(need.snapshot_id)  # in spec 1 the first snapshot has none
+            if need.is_pruned:
+                raise SessionStateError(
+                    f"the transaction log of the expired snapshot {id_text(need.snapshot_id)} is lost, so "
+                    "nobody knows what it changed: open a new session and make the changes again",
+                    ErrorKind.REBASE_TX_LOG_PRUNED,
+                ) from error
+            raise
+
+    return map_concurrently(fetch, needed, LOGS_AT_A_TIME)
