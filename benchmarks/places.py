@@ -25,6 +25,7 @@ SMALL_CHUNKS, SMALL_ITEMS = 4000, 1024  # float64: 8 KiB
 LARGE_CHUNKS, LARGE_ITEMS = 256, 2**19  # float64: 4 MiB
 MILLION_SIDE, MILLION_CHUNK = 1000, 32  # 1000 x 1000 chunks of 32 x 32 bytes
 HISTORY = 5000
+FOREIGN = 50
 
 
 class Places:
@@ -156,9 +157,24 @@ async def _commit_history(repository: Any) -> None:
         await session.commit_async(f"commit {number}", metadata={"number": number}, allow_empty=True)
 
 
+def _build_foreign(ic: ModuleType, path: Path) -> None:
+    """A branch, and the tag `base` at where it was many small commits ago."""
+    repository = ic.Repository.create(ic.local_filesystem_storage(str(path)))
+    session = repository.writable_session("main")
+    zarr.create_array(
+        session.store, name="a", shape=(FOREIGN + 1,), chunks=(1,), dtype="u1", compressors=None
+    )
+    repository.create_tag("base", session.commit("start"))
+    for number in range(FOREIGN):
+        session = repository.writable_session("main")
+        zarr.open_array(session.store, path="a")[number] = 1
+        session.commit(f"commit {number}")
+
+
 _BUILDERS: dict[str, Callable[[ModuleType, Path], None]] = {
     "small": _build_small,
     "large": _build_large,
     "million": _build_million,
     "history": _build_history,
+    "foreign": _build_foreign,
 }

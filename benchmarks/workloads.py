@@ -16,6 +16,7 @@ import zarr
 from zarr.core.buffer import cpu, default_buffer_prototype
 
 from benchmarks.places import (
+    FOREIGN,
     HISTORY,
     LARGE_CHUNKS,
     LARGE_ITEMS,
@@ -43,6 +44,7 @@ PIPELINES = {
 THREADS = 8
 THREAD_CHUNKS = 512
 CHANGED = 1000
+COMMITS_EACH = 10
 ASYNC_READS = 64
 
 
@@ -215,6 +217,46 @@ def _commit_small(ic: ModuleType, places: Places, meter: Meter) -> None:
     assert sum(1 for _ in repository.ancestry(branch="main")) == HISTORY + 1
 
 
+def _rebase(ic: ModuleType, places: Places, meter: Meter) -> None:
+    """The branch is taken back for as long as it takes to open the session."""
+    repository = ic.Repository.open(ic.local_filesystem_storage(str(places.copy("foreign"))))
+    tip = repository.lookup_branch("main")
+    repository.reset_branch("main", repository.lookup_tag("base"))
+    session = repository.writable_session("main")
+    zarr.open_array(session.store, path="a")[FOREIGN] = 1
+    repository.reset_branch("main", tip)
+    with meter:
+        session.commit("one more", rebase_with=ic.ConflictDetector())
+    stored = zarr.open_array(repository.readonly_session("main").store, path="a", mode="r")
+    assert np.asarray(stored[:]).tolist() == [1] * (FOREIGN + 1)
+
+
+def _commit_loop(ic: ModuleType, meter: Meter, storage: Any) -> None:
+    """Threads that each commit to one branch, again and again, and rebase over the commits of the others."""
+    repository = ic.Repository.create(storage)
+    session = repository.writable_session("main")
+    size = THREADS * COMMITS_EACH
+    zarr.create_array(session.store, name="a", shape=(size,), chunks=(1,), dtype="u1", compressors=None)
+    session.commit("start")
+
+    def write(thread: int) -> None:
+        for number in range(thread, size, THREADS):
+            session = repository.writable_session("main")
+            zarr.open_array(session.store, path="a")[number] = 1
+            session.commit(f"commit {number}", rebase_with=ic.ConflictDetector())
+
+    with meter, ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(write, range(THREADS)):
+            pass
+    stored = zarr.open_array(repository.readonly_session("main").store, path="a", mode="r")
+    assert np.asarray(stored[:]).tolist() == [1] * size
+    assert sum(1 for _ in repository.ancestry(branch="main")) == size + 2
+
+
+def _commit_loop_in_memory(ic: ModuleType, _places: Places, meter: Meter) -> None:
+    _commit_loop(ic, meter, ic.in_memory_storage())
+
+
 def _open_and_read(ic: ModuleType, places: Places, meter: Meter) -> None:
     storage = ic.local_filesystem_storage(str(places.dataset("small")))
     with meter:
@@ -247,6 +289,13 @@ WORKLOADS = (
     ),
     Workload("lookup-million", "first lookup in a cold manifest of 1,000,000 references", _look_up, 7),
     Workload("commit-history", "small commit on top of 5,000 snapshots", _commit_small, 9),
+    Workload("rebase", "small commit with a rebase over 50 commits of others", _rebase, 9),
+    Workload(
+        "commit-loop-memory",
+        "8 threads commit 10 times each to one branch in memory storage, with rebase",
+        _commit_loop_in_memory,
+        5,
+    ),
     Workload("open", "open a repository and read a first value", _open_and_read, 15),
     Workload(
         "commit-million-memory",

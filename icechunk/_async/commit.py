@@ -24,6 +24,7 @@ from icechunk._core.ids import id_text
 from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end_async
+from icechunk._io.gate import RequestGate
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
     from icechunk.conflicts import ConflictSolver
+
+
+PATIENCE = 1.0
+"""Seconds that a commit waits for others of this process before it goes ahead without its turn."""
 
 
 class _LandedBefore(Exception):  # not an error
@@ -59,27 +64,43 @@ async def commit_session_async(
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
         written = WrittenManifests()
+        if solver is None or tries < 1:
+            flushed = await _flush_async(state, assets, message, properties, written)
+            await _commit_onto_branch_async(state, assets, branch, flushed)
+            return id_text(flushed.snapshot.id)
+        # One after the other, as far as they are ours: who loses a race does its work twice. Who gets
+        # no turn in time goes ahead, since nothing but time depends on it.
+        turns = assets.cache.once(("turns", branch), lambda: RequestGate(1))
         rebases = 0
         while True:
-            if solver is not None and tries:
-                newer = await newer_commits_async(state, assets) if rebases < tries else None
-                if newer:
-                    await rebase_over_async(state, assets, newer, solver)
-                    rebases += 1
-                properties = with_rebase_attempts(properties, rebases)
-            parent_id = state.snapshot.id
-            flushed = await flush_async(
-                state, assets, message, properties, parent_id=parent_id, written=written
-            )
-            try:
-                await _commit_onto_branch_async(state, assets, branch, flushed)
-            except ConflictError as error:
-                if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
-                    raise
-                if solver is None or rebases >= tries:
-                    raise
-            else:
-                return id_text(flushed.snapshot.id)
+            async with turns.passing_async(PATIENCE):
+                if rebases < tries:
+                    newer = await newer_commits_async(state, assets)
+                    if newer:
+                        await rebase_over_async(state, assets, newer, solver)
+                        rebases += 1
+                numbered = with_rebase_attempts(properties, rebases)
+                flushed = await _flush_async(state, assets, message, numbered, written)
+                try:
+                    await _commit_onto_branch_async(state, assets, branch, flushed)
+                except ConflictError as error:
+                    if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
+                        raise
+                    if rebases >= tries:
+                        raise
+                else:
+                    return id_text(flushed.snapshot.id)
+
+
+async def _flush_async(
+    state: SessionState,
+    assets: AsyncAssets,
+    message: str,
+    properties: Mapping[str, object],
+    written: WrittenManifests,
+) -> Flushed:
+    parent_id = state.snapshot.id
+    return await flush_async(state, assets, message, properties, parent_id=parent_id, written=written)
 
 
 async def amend_session_async(

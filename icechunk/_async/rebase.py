@@ -159,4 +159,6 @@ async def _fetch_logs_async(assets: AsyncAssets, needed: list[NeededLog]) -> lis
                 ) from error
             raise
 
-    return await map_concurrently_async(fetch_async, needed, LOGS_AT_A_TIME)
+    # A disk does not get faster by being asked for many small files at a time.
+    at_once = LOGS_AT_A_TIME if assets.cache.storage.is_remote else 1
+    return await map_concurrently_async(fetch_async, needed, at_once)

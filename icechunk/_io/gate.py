@@ -1,4 +1,4 @@
-"""A limit on the requests that a repository has under way, over all threads and event loops.
+"""A limit on what a repository has under way, over all threads and event loops: requests, and commits.
 
 Who finds the gate full waits in line as a future, which a thread waits for by
 blocking and a coroutine by awaiting; nothing is bound to an event loop. Who
@@ -26,7 +26,7 @@ DEFAULT_REQUESTS = 256
 
 
 class RequestGate:
-    """Lets `limit` requests through at a time.
+    """Lets `limit` requests, or other work, through at a time.
 
     Examples
     --------
@@ -46,34 +46,44 @@ class RequestGate:
         self._process = os.getpid()
 
     @asynccontextmanager
-    async def passing_async(self) -> AsyncIterator[None]:
-        """Hold a place while the block runs."""
+    async def passing_async(self, patience: float | None = None) -> AsyncIterator[None]:
+        """Hold a place while the block runs; with `patience`, go without one after so many seconds."""
         ticket = self._enter()
+        passed = True
         if ticket is not None:
             try:
-                await asyncio.wrap_future(ticket)
+                await asyncio.wait_for(asyncio.wrap_future(ticket), patience)
+            except TimeoutError:
+                self._give_up(ticket)
+                passed = False
             except BaseException:
                 self._give_up(ticket)
                 raise
         try:
             yield
         finally:
-            self._leave()
+            if passed:
+                self._leave()
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
-        """Hold a place while the block runs."""
+    def passing(self, patience: float | None = None) -> Iterator[None]:
+        """Hold a place while the block runs; with `patience`, go without one after so many seconds."""
         ticket = self._enter()
+        passed = True
         if ticket is not None:
             try:
-                ticket.result()
+                ticket.result(patience)
+            except TimeoutError:
+                self._give_up(ticket)
+                passed = False
             except BaseException:
                 self._give_up(ticket)
                 raise
         try:
             yield
         finally:
-            self._leave()
+            if passed:
+                self._leave()
 
     def _enter(self) -> Future[None] | None:
         """Take a place, or a ticket for one."""

@@ -25,6 +25,7 @@ from icechunk._core.ids import id_text
 from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end
+from icechunk._io.gate import RequestGate
 from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from icechunk._format.repo_info import RepoInfo
     from icechunk._format.snapshot import Snapshot
     from icechunk.conflicts import ConflictSolver
+
+
+PATIENCE = 1.0
+"""Seconds that a commit waits for others of this process before it goes ahead without its turn."""
 
 
 class _LandedBefore(Exception):  # not an error
@@ -60,27 +65,43 @@ def commit_session(
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
         written = WrittenManifests()
+        if solver is None or tries < 1:
+            flushed = _flush(state, assets, message, properties, written)
+            _commit_onto_branch(state, assets, branch, flushed)
+            return id_text(flushed.snapshot.id)
+        # One after the other, as far as they are ours: who loses a race does its work twice. Who gets
+        # no turn in time goes ahead, since nothing but time depends on it.
+        turns = assets.cache.once(("turns", branch), lambda: RequestGate(1))
         rebases = 0
         while True:
-            if solver is not None and tries:
-                newer = newer_commits(state, assets) if rebases < tries else None
-                if newer:
-                    rebase_over(state, assets, newer, solver)
-                    rebases += 1
-                properties = with_rebase_attempts(properties, rebases)
-            parent_id = state.snapshot.id
-            flushed = flush(
-                state, assets, message, properties, parent_id=parent_id, written=written
-            )
-            try:
-                _commit_onto_branch(state, assets, branch, flushed)
-            except ConflictError as error:
-                if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
-                    raise
-                if solver is None or rebases >= tries:
-                    raise
-            else:
-                return id_text(flushed.snapshot.id)
+            with turns.passing(PATIENCE):
+                if rebases < tries:
+                    newer = newer_commits(state, assets)
+                    if newer:
+                        rebase_over(state, assets, newer, solver)
+                        rebases += 1
+                numbered = with_rebase_attempts(properties, rebases)
+                flushed = _flush(state, assets, message, numbered, written)
+                try:
+                    _commit_onto_branch(state, assets, branch, flushed)
+                except ConflictError as error:
+                    if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
+                        raise
+                    if rebases >= tries:
+                        raise
+                else:
+                    return id_text(flushed.snapshot.id)
+
+
+def _flush(
+    state: SessionState,
+    assets: SyncAssets,
+    message: str,
+    properties: Mapping[str, object],
+    written: WrittenManifests,
+) -> Flushed:
+    parent_id = state.snapshot.id
+    return flush(state, assets, message, properties, parent_id=parent_id, written=written)
 
 
 def amend_session(
