@@ -302,7 +302,7 @@ class Tables:
         vtables = positions - reader.gather(positions, "<i4")
         # Writers share the vtables of tables of one shape, so mostly there are very few of them.
         self._kind: Places | None = None
-        if len(vtables) and (vtables == vtables[0]).all():
+        if not len(vtables) or (vtables == vtables[0]).all():
             vtables = vtables[:1]
         else:
             vtables, self._kind = np.unique(vtables, return_inverse=True)

@@ -133,6 +133,8 @@ def _read_ids(root: Table, slot: int) -> frozenset[bytes]:
 def _read_chunks(root: Table) -> dict[bytes, NDArray[np.uint32]]:
     reader = root.reader
     arrays = root.require(root.tables(7), "updated chunks")
+    if not arrays:
+        return {}
     ids, present = arrays.structs(0, 8)
     positions, bounds = arrays.elements(1)
     starts, counts = Tables(reader, positions).spans(0, 4)
@@ -166,7 +168,7 @@ def _is_sorted(coords: NDArray[np.uint32]) -> bool:
 
 def _read_moves(root: Table) -> tuple[Move, ...]:
     tables = root.tables(8)
-    if tables is None:
+    if not tables:
         return ()
     ids, present = tables.structs(2, 8)
     types = tables.numbers(3, "u1")
