@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from icechunk._format.snapshot import Node, Snapshot
 
 
+_FEW_PAIRS = 256
+"""Up to so many pairs of coordinates, comparing all of them is faster than sorting."""
+
+
 class Unrecorded:
     """The answer of a lookup in a table that knows nothing of the coordinates."""
 
@@ -266,8 +270,12 @@ def sorted_coordinates(coordinates: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 def contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which of `coordinates` (n, ndim) are among `others` (m, ndim)."""
+    if not (len(coordinates) and len(others)):
+        return np.zeros(len(coordinates), bool)
     if not coordinates.shape[1]:
-        return np.full(len(coordinates), len(others) > 0)
+        return np.ones(len(coordinates), bool)
+    if len(coordinates) * len(others) <= _FEW_PAIRS:
+        return (coordinates[:, None] == others).all(axis=2).any(axis=1)  # type: ignore[no-any-return]
     width = coordinates.shape[1] * 4
     left = np.ascontiguousarray(coordinates).view(f"V{width}").ravel()
     right = np.ascontiguousarray(others).view(f"V{width}").ravel()

@@ -222,12 +222,12 @@ def _grown_groups(changes: ChangeSet, log: TransactionLog, theirs: Snapshot) -> 
 
 def _chunks_in_conflict(changes: ChangeSet, log: TransactionLog) -> list[Conflict]:
     both = [node_id for node_id in log.updated_chunks if changes.chunks.get(node_id)]
-    conflicts = []
-    for path, node_id in _ids_in(changes, both):
-        shared = _shared(changes, log, node_id)
-        if len(shared):
-            conflicts.append(Conflict(ConflictType.ChunkDoubleUpdate, path, shared.tolist()))
-    return conflicts
+    shared = {node_id: _shared(changes, log, node_id) for node_id in both}
+    found = [node_id for node_id, chunks in shared.items() if len(chunks)]
+    return [
+        Conflict(ConflictType.ChunkDoubleUpdate, path, shared[node_id].tolist())
+        for path, node_id in _ids_in(changes, found)
+    ]
 
 
 def _shared(changes: ChangeSet, log: TransactionLog, node_id: bytes) -> NDArray[np.uint32]:
