@@ -17,12 +17,18 @@ on a rectilinear grid as many as its list spells. Chunks are counted in 32 bits.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from icechunk._exceptions import ErrorKind, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from icechunk._core.paths import Coordinates
+    from icechunk._format.snapshot import DimensionShape
 
 MAX_CHUNKS_PER_DIMENSION = 2**32 - 1
 """The largest grid along one dimension that 32 bit coordinates reach."""
@@ -93,36 +99,22 @@ def parse_node_document(data: bytes, spec_version: int) -> NodeDocument:
     )
 
 
-def check_chunk_coords(path: str, coords: Sequence[int], num_chunks: Sequence[int]) -> None:
-    """Refuse chunk coordinates that an array of this grid cannot have.
-
-    Along a dimension without chunks the coordinate 0 is let through: it is dropped when
-    the session is committed, unless the array has grown by then.
+def in_grid(path: str, coordinates: Coordinates, shape: Sequence[DimensionShape]) -> bool:
+    """Whether the array at a path can have a chunk at some coordinates.
 
     Raises
     ------
     InvalidInputError
-        Kind `invalid-chunk-index`: wrong number of coordinates, or out of the grid.
+        Kind `invalid-chunk-index`: more coordinates than dimensions, or fewer.
     """
-    if len(coords) == len(num_chunks):
-        for coord, count in zip(coords, num_chunks, strict=True):
-            if not 0 <= coord < (count or 1):
-                break
-        else:
-            return
-    raise InvalidInputError(
-        f"chunk {list(coords)} does not exist in the array `{path}`, "
-        f"whose grid has {list(num_chunks)} chunks per dimension",
-        ErrorKind.INVALID_CHUNK_INDEX,
-    )
-
-
-def in_grid(coords: Sequence[int], num_chunks: Sequence[int]) -> bool:
-    """Whether the coordinates name a chunk of the grid."""
-    if len(coords) != len(num_chunks):
-        return False
-    for coord, count in zip(coords, num_chunks, strict=True):  # noqa: SIM110 - called per chunk
-        if not 0 <= coord < count:
+    if len(coordinates) != len(shape):
+        raise InvalidInputError(
+            f"the chunk {list(coordinates)} of `{path}` needs {len(shape)} coordinates, one per dimension",
+            ErrorKind.INVALID_CHUNK_INDEX,
+        )
+    # A plain loop: it runs for every chunk, and a generator would cost as much again.
+    for index, dimension in zip(coordinates, shape, strict=True):  # noqa: SIM110
+        if not 0 <= index < dimension.num_chunks:
             return False
     return True
 

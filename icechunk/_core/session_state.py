@@ -18,7 +18,7 @@ import msgspec
 
 from icechunk._core.change_set import UNRECORDED, ChangeSet
 from icechunk._core.extents import ExtentIndex
-from icechunk._core.grid import ArrayDocument, parse_node_document
+from icechunk._core.grid import ArrayDocument, in_grid, parse_node_document
 from icechunk._core.moves import move_node
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -227,7 +227,7 @@ class SessionState:
         array = node.array
         if array is None:
             raise InvalidInputError(f"`{path}` is a group, not an array", ErrorKind.NOT_AN_ARRAY)
-        if not _in_grid(path, array, coordinates):
+        if not in_grid(path, coordinates, array.shape):
             return None
         table = changes.chunks.get(node.id)
         if table is not None:
@@ -262,7 +262,7 @@ class SessionState:
             Kind `not-an-array`, or `invalid-chunk-index` for a chunk outside the grid.
         """
         node, array = self.array(path)
-        if not _in_grid(path, array, coordinates):
+        if not in_grid(path, coordinates, array.shape):
             raise InvalidInputError(
                 f"the chunk {list(coordinates)} is outside the chunk grid of `{path}`, which has "
                 f"{[dimension.num_chunks for dimension in array.shape]} chunks",
@@ -407,20 +407,6 @@ def _node(
     shape = tuple(map(DimensionShape, parsed.shape, parsed.num_chunks))
     array = ArrayData(shape=shape, dimension_names=parsed.dimension_names, manifests=manifests)
     return Node(id=node_id, path=path, user_data=document, array=array)
-
-
-def _in_grid(path: str, array: ArrayData, coordinates: Coordinates) -> bool:
-    shape = array.shape
-    if len(coordinates) != len(shape):
-        raise InvalidInputError(
-            f"the chunk {list(coordinates)} of `{path}` needs {len(shape)} coordinates, one per dimension",
-            ErrorKind.INVALID_CHUNK_INDEX,
-        )
-    # A plain loop: it runs for every chunk, and a generator would cost as much again.
-    for index, dimension in zip(coordinates, shape, strict=True):  # noqa: SIM110
-        if index >= dimension.num_chunks:
-            return False
-    return True
 
 
 def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:
