@@ -94,7 +94,9 @@ class AsyncLocalBackend:
         try:
             copied = await self._files.copy_async(source, target, expected.e_tag if expected else None)
         except OSError as error:
-            raise self._failed(f"copy to `{target}`", source, error) from error
+            # What cannot be found may as well be the place of the copy.
+            read = error.filename in (None, self._files.path(source))
+            raise self._failed("read" if read else f"copy to `{target}`", source, error) from error
         if not copied:
             raise PreconditionFailed(source)
 
@@ -126,7 +128,8 @@ class AsyncLocalBackend:
             raise self._failed("make the directory of", "", error) from error
 
     def _failed(self, verb: str, key: str, error: OSError) -> StorageError:
-        if verb != "write" and isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        if missing and verb in ("read", "look at"):
             return StorageError(f"no object `{key}` in {self.storage.path}", ErrorKind.OBJECT_NOT_FOUND)
         return StorageError(f"cannot {verb} `{key}` in {self.storage.path}: {error}", ErrorKind.IO)
 

@@ -262,7 +262,7 @@ def failure(error: BaseException, verb: str, key: str, storage: ObjectStorage) -
     """The one translation of obstore's errors."""
     if isinstance(error, StorageError):
         return error
-    if is_missing(error):
+    if verb != "write" and is_missing(error):
         return StorageError(f"no object `{key}` in {storage.location}", ErrorKind.OBJECT_NOT_FOUND)
     said = reason(error)
     kind = ErrorKind.OBJECT_STORE

@@ -400,6 +400,27 @@ async def test_a_relative_path_is_pinned_async(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "repo" / "a").exists()
 
 
+async def test_a_copy_that_cannot_be_written_does_not_miss_its_source_async(tmp_path: Path) -> None:
+    backend = await open_backend_async(local_filesystem_storage(tmp_path), StorageSettings())
+    await backend.put_async("repo", b"here")
+    await backend.put_async("overwritten", b"a file where a directory should be")
+    with pytest.raises(StorageError, match="copy to `overwritten/") as raised:
+        await backend.copy_async("repo", "overwritten/repo.1", None)
+    assert raised.value.kind == "io"
+    (tmp_path / "chunks").mkdir()
+    with pytest.raises(StorageError, match="no object `chunks`") as raised:
+        await backend.copy_async("chunks", "overwritten/repo.1", None)
+    assert raised.value.kind == "object-not-found"
+
+
+async def test_a_root_below_a_file_is_no_missing_object_async(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    backend = await open_backend_async(local_filesystem_storage(tmp_path / "file" / "r"), StorageSettings())
+    with pytest.raises(StorageError, match="make the directory") as raised:
+        await backend.prepare_root_async()
+    assert raised.value.kind == "io"
+
+
 # Stores of obstore's
 
 

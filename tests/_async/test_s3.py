@@ -136,6 +136,20 @@ async def test_a_refused_read_is_not_tried_again_async(s3_proxy: Proxy, tmp_path
     assert "Debug source" not in str(raised.value)
 
 
+async def test_a_copy_that_cannot_be_written_does_not_miss_its_source_async(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = await backend.put_conditional_async("repo", b"here", None)
+    for status in (403, 404, 412):
+        s3_proxy.faults[:] = [Fault("status", "PUT", "repo.1", status=status)]
+        with pytest.raises(StorageError, match=r"cannot write `overwritten/repo\.1`"):
+            await backend.copy_async("repo", "overwritten/repo.1", version)
+        s3_proxy.faults[:] = [Fault("status", "GET", "repo", status=status)]
+        with pytest.raises(PreconditionFailed if status == 412 else StorageError, match="`repo`"):
+            await backend.copy_async("repo", "overwritten/repo.1", version)
+
+
 async def test_large_reads_are_split_async(s3_proxy: Proxy, tmp_path: Path) -> None:
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
     data = np.random.default_rng(1).bytes(10_001)

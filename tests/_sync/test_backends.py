@@ -401,6 +401,27 @@ def test_a_relative_path_is_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "repo" / "a").exists()
 
 
+def test_a_copy_that_cannot_be_written_does_not_miss_its_source(tmp_path: Path) -> None:
+    backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
+    backend.put("repo", b"here")
+    backend.put("overwritten", b"a file where a directory should be")
+    with pytest.raises(StorageError, match="copy to `overwritten/") as raised:
+        backend.copy("repo", "overwritten/repo.1", None)
+    assert raised.value.kind == "io"
+    (tmp_path / "chunks").mkdir()
+    with pytest.raises(StorageError, match="no object `chunks`") as raised:
+        backend.copy("chunks", "overwritten/repo.1", None)
+    assert raised.value.kind == "object-not-found"
+
+
+def test_a_root_below_a_file_is_no_missing_object(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    backend = open_backend(local_filesystem_storage(tmp_path / "file" / "r"), StorageSettings())
+    with pytest.raises(StorageError, match="make the directory") as raised:
+        backend.prepare_root()
+    assert raised.value.kind == "io"
+
+
 # Stores of obstore's
 
 

@@ -137,6 +137,20 @@ def test_a_refused_read_is_not_tried_again(s3_proxy: Proxy, tmp_path: Path) -> N
     assert "Debug source" not in str(raised.value)
 
 
+def test_a_copy_that_cannot_be_written_does_not_miss_its_source(
+    s3_proxy: Proxy, tmp_path: Path
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
+    version = backend.put_conditional("repo", b"here", None)
+    for status in (403, 404, 412):
+        s3_proxy.faults[:] = [Fault("status", "PUT", "repo.1", status=status)]
+        with pytest.raises(StorageError, match=r"cannot write `overwritten/repo\.1`"):
+            backend.copy("repo", "overwritten/repo.1", version)
+        s3_proxy.faults[:] = [Fault("status", "GET", "repo", status=status)]
+        with pytest.raises(PreconditionFailed if status == 412 else StorageError, match="`repo`"):
+            backend.copy("repo", "overwritten/repo.1", version)
+
+
 def test_large_reads_are_split(s3_proxy: Proxy, tmp_path: Path) -> None:
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), SMALL_REQUESTS)
     data = np.random.default_rng(1).bytes(10_001)
