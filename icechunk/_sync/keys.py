@@ -182,7 +182,11 @@ class SyncKeys:
                         yield key
 
     def list_dir(self, prefix: str) -> Iterator[str]:
-        """The names directly below a prefix."""
+        """The names directly below a group, or below a part of the chunk keys of an array.
+
+        A path between two nodes that is no node itself has nothing below it: only `list_prefix` shows nodes
+        that were made without the groups above them.
+        """
         path = _as_path(prefix)
         node = self._state.find(path)
         if node is not None:
@@ -190,9 +194,7 @@ class SyncKeys:
             if node.array is not None:
                 yield "c"
                 return
-        children = self._state.child_paths(path)
-        if node is not None or children:
-            for child in children:
+            for child in self._state.child_paths(path):
                 yield child.rpartition("/")[2]
             return
         array = self._closest_array(path)

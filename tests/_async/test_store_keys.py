@@ -553,12 +553,20 @@ async def test_a_directory_with_a_name_that_another_starts_with_is_listed_alone_
     session: Session, how: str
 ) -> None:
     entries = {f"{name}/zarr.json": GROUP for name in ("0", "0_c", "0_c/0", "00", "0/0", "Ä", "Ä/0")}
-    session = await made_async(session, how, entries)
+    session = await made_async(session, how, {"zarr.json": GROUP, **entries})
     assert await listed_async(session, "0") == ["0/0/zarr.json", "0/zarr.json"]
     assert await listed_async(session, "0_c") == ["0_c/0/zarr.json", "0_c/zarr.json"]
     assert await names_async(session, "0") == ["0", "zarr.json"]
     assert await names_async(session, "Ä") == ["0", "zarr.json"]
-    assert await names_async(session, "") == ["0", "00", "0_c", "Ä"]
+    assert await names_async(session, "") == ["0", "00", "0_c", "zarr.json", "Ä"]
+
+
+async def test_nothing_is_directly_below_what_is_no_node_async(session: Session, how: str) -> None:
+    session = await made_async(session, how, {"x/y/z/zarr.json": array_document(2), "top/zarr.json": GROUP})
+    for prefix in ("", "x", "x/y"):
+        assert await names_async(session, prefix) == []
+        assert await session._keys_async.is_empty_async(prefix)
+    assert await listed_async(session) == ["top/zarr.json", "x/y/z/zarr.json"]
 
 
 async def test_leaving_a_listing_before_its_end_keeps_nothing_locked_async(

@@ -554,12 +554,20 @@ def test_a_directory_with_a_name_that_another_starts_with_is_listed_alone(
     session: Session, how: str
 ) -> None:
     entries = {f"{name}/zarr.json": GROUP for name in ("0", "0_c", "0_c/0", "00", "0/0", "Ä", "Ä/0")}
-    session = made(session, how, entries)
+    session = made(session, how, {"zarr.json": GROUP, **entries})
     assert listed(session, "0") == ["0/0/zarr.json", "0/zarr.json"]
     assert listed(session, "0_c") == ["0_c/0/zarr.json", "0_c/zarr.json"]
     assert names(session, "0") == ["0", "zarr.json"]
     assert names(session, "Ä") == ["0", "zarr.json"]
-    assert names(session, "") == ["0", "00", "0_c", "Ä"]
+    assert names(session, "") == ["0", "00", "0_c", "zarr.json", "Ä"]
+
+
+def test_nothing_is_directly_below_what_is_no_node(session: Session, how: str) -> None:
+    session = made(session, how, {"x/y/z/zarr.json": array_document(2), "top/zarr.json": GROUP})
+    for prefix in ("", "x", "x/y"):
+        assert names(session, prefix) == []
+        assert session._keys.is_empty(prefix)
+    assert listed(session) == ["top/zarr.json", "x/y/z/zarr.json"]
 
 
 def test_leaving_a_listing_before_its_end_keeps_nothing_locked(

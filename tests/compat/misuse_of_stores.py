@@ -249,6 +249,18 @@ def _node_without_parent(ground: Ground) -> Any:
     return _run(_collected(ground.repository.readonly_session("main").store.list_prefix("x/y/z")))
 
 
+@each(root="", slash="/", first="x", second="x/y", node="x/y/z", other="top", below="top/below")
+def _list_dir_without_parents(ground: Ground, prefix: str) -> Any:
+    store = ground.writable.store
+    _run(store.clear())
+    for key, document in (("x/y/z", ARRAY), ("top", ARRAY), ("top/below", GROUP)):
+        _run(store.set(f"{key}/zarr.json", _buffer(json.dumps(document).encode())))
+    found = [_run(_collected(store.list_dir(prefix))), _run(store.is_empty(prefix))]
+    ground.writable.commit("no parents")
+    store = ground.repository.readonly_session("main").store
+    return [*found, _run(_collected(store.list_dir(prefix))), _run(store.is_empty(prefix))]
+
+
 @each(bytes=b"ab", text="ab", none=None, array=np.zeros(2, "u1"))
 def _set_what_is_no_buffer(ground: Ground, value: Any) -> Any:
     return _run(ground.writable.store.set("a/c/0", value))
