@@ -302,9 +302,9 @@ class Disk:
     """Watches the file operations of this process below a directory, and knows what the disk must have.
 
     A disk has the bytes of a file when the file was flushed, and the names in a directory when the directory
-    was. What was not flushed may be there too, or not. Two worlds are photographed at each moment: in one
-    nothing is there that was not flushed, in the other all names are, and the files that were not flushed are
-    empty.
+    was. What was not flushed may be there too, or not. Worlds are photographed at each moment: in one nothing
+    is there that was not flushed, in another all names are, and after a file got its name there is one with
+    this name and no other that was not flushed. Files that were not flushed are empty.
     """
 
     def __init__(self, root: Path) -> None:
@@ -337,7 +337,7 @@ class Disk:
                 result = operation(*args, **kwargs)
                 if flushes:
                     self.flushed(args[0])
-                self.photograph()
+                self.photograph(Path(args[1]) if len(args) > 1 else None)
                 return result
 
         return run
@@ -350,11 +350,21 @@ class Disk:
         else:
             self.bytes[number] = Path(path).read_bytes()
 
-    def photograph(self) -> None:
+    def flushed_directories(self, *paths: Path) -> None:
+        for path in paths:
+            file = os.open(path, os.O_RDONLY)
+            self.flushed(file)
+            os.close(file)
+
+    def photograph(self, newest: Path | None = None) -> None:
         with self._lock:
-            for files in (self.with_flushed_names(self.root.stat().st_ino, ""), self.with_all_names()):
+            flushed = self.with_flushed_names(self.root.stat().st_ino, "")
+            worlds = [flushed, self.with_all_names()]
+            if newest is not None:
+                worlds.append(flushed | self.as_on_disk(newest))
+            for files in worlds:
                 found = Photograph(files, self.acknowledged)
-                if found not in self.photographs[-2:]:
+                if found not in self.photographs[-3:]:
                     self.photographs.append(found)
 
     def with_flushed_names(self, directory: int, prefix: str) -> dict[str, bytes]:
@@ -367,11 +377,18 @@ class Disk:
         return files
 
     def with_all_names(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.root)): self.bytes.get(path.stat().st_ino, b"")
-            for path in self.root.rglob("*")
-            if path.is_file()
-        }
+        files: dict[str, bytes] = {}
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                files |= self.as_on_disk(path)
+        return files
+
+    def as_on_disk(self, path: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(self.root)): self.bytes.get(path.stat().st_ino, b"")}
+
+
+REPOSITORY = "some/repository"
+"""Where on the disk the repository is: in directories that its creation makes."""
 
 
 def restore(photograph: Photograph, path: Path) -> icechunk.Storage:
@@ -379,7 +396,7 @@ def restore(photograph: Photograph, path: Path) -> icechunk.Storage:
         file = path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-    return icechunk.local_filesystem_storage(path)
+    return icechunk.local_filesystem_storage(path / REPOSITORY)
 
 
 def live(storage: icechunk.Storage, disk: Disk, spec_version: int) -> list[str]:
@@ -405,15 +422,22 @@ def live(storage: icechunk.Storage, disk: Disk, spec_version: int) -> list[str]:
 
 
 @pytest.mark.parametrize("spec_version", [1, 2])
+@pytest.mark.parametrize("made_by_others", [False, True])
 def test_a_durable_repository_survives_a_power_failure_at_every_file_operation(
-    tmp_path: Path, spec_version: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spec_version: int, made_by_others: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "repository"
+    root = tmp_path / "disk"
     root.mkdir()
     disk = Disk(root)
+    if made_by_others:
+        # Directories stand there, of which the disk does not know: nobody flushed them.
+        for name in ("snapshots", "manifests", "transactions", "chunks", "overwritten", "refs/branch.main"):
+            (root / REPOSITORY / name).mkdir(parents=True)
+        disk.flushed_directories(root, root / "some")
     with monkeypatch.context() as patch:
         disk.watch(patch)
-        tips = live(icechunk.local_filesystem_storage(root, durable=True), disk, spec_version)
+        storage = icechunk.local_filesystem_storage(root / REPOSITORY, durable=True)
+        tips = live(storage, disk, spec_version)
     seen: list[set[str]] = [set() for _ in range(5)]
     for number, photograph in enumerate(disk.photographs):
         storage = restore(photograph, tmp_path / str(number))
@@ -436,13 +460,15 @@ def test_the_simulated_power_failure_takes_what_was_not_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without `durable` a commit does not wait for the disk; this also shows that the test above can fail."""
-    root = tmp_path / "repository"
+    root = tmp_path / "disk"
     root.mkdir()
     disk = Disk(root)
     with monkeypatch.context() as patch:
         disk.watch(patch)
-        live(icechunk.local_filesystem_storage(root), disk, 2)
+        live(icechunk.local_filesystem_storage(root / REPOSITORY), disk, 2)
     assert not disk.bytes
     assert not disk.names
     assert not Repository.exists(restore(disk.photographs[-2], tmp_path / "restored"))
-    assert len(check_history(Repository.open(icechunk.local_filesystem_storage(root)), set())) == 4
+    assert (
+        len(check_history(Repository.open(icechunk.local_filesystem_storage(root / REPOSITORY)), set())) == 4
+    )
