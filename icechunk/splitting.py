@@ -10,7 +10,7 @@ a grid is said in `icechunk._core.splits`. Conditions are values: hashable, and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import msgspec
 
@@ -128,6 +128,9 @@ class _Any(ManifestSplitDimCondition, msgspec.Struct, frozen=True):
 
 nest_variants(ManifestSplitDimCondition)
 
+C = TypeVar("C", bound=ManifestSplitCondition)
+D = TypeVar("D", bound=ManifestSplitDimCondition)
+
 DimensionSizes = tuple[tuple[ManifestSplitDimCondition, int], ...]
 SplitSizes = tuple[tuple[ManifestSplitCondition, DimensionSizes], ...]
 
@@ -191,7 +194,7 @@ class ManifestSplittingConfig(Setting):
 
     @staticmethod
     def from_dict(
-        split_sizes: Mapping[ManifestSplitCondition, Mapping[ManifestSplitDimCondition, int]],
+        split_sizes: Mapping[C, Mapping[D, int]],
     ) -> ManifestSplittingConfig:
         """Write the rules as a dict of dicts; the order of the keys counts.
 

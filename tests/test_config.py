@@ -302,6 +302,12 @@ def test_conditions_of_splitting_are_keys() -> None:
     )
 
 
+def test_splitting_rules_may_be_put_together_before() -> None:
+    # Type checkers know such a dict as one of this very kind of condition.
+    axis = {Dimension.Axis(0): 10}
+    assert ManifestSplittingConfig.from_dict({Array.AnyArray(): axis}).to_dict() == {Array.AnyArray(): axis}
+
+
 @pytest.mark.parametrize("axis", [-1, 2**64])
 def test_axes_are_positions(axis: int) -> None:
     with pytest.raises(OverflowError):
