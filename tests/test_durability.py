@@ -1,9 +1,9 @@
 """What a repository in a directory is worth when its writer dies, or the power goes.
 
-A process that commits is killed at random moments, and at each of its file operations in turn. For the loss
-of power, the file operations of a durable repository are watched, and after each one a directory is built of
-what the disk must have by then. Whatever is left has to be a repository with the old tip or the new one, and
-all that belongs to it.
+A process that commits is killed at random moments, at each of its file operations in turn, and in the middle
+of each file that it writes. For the loss of power, the file operations of a durable repository are watched,
+and after each one a directory is built of what the disk must have by then. Whatever is left has to be a
+repository with the old tip or the new one, and all that belongs to it.
 """
 
 from __future__ import annotations
@@ -117,6 +117,18 @@ def die_at(operation):
             countdown -= 1
     sys.addaudithook(hook)
 
+def die_inside(write):
+    countdown = write
+    really_write = os.write
+    def write_half(file, data):
+        nonlocal countdown
+        if countdown == 0:
+            really_write(file, data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        countdown -= 1
+        return really_write(file, data)
+    os.write = write_half
+
 def work(what, path, operation):
     storage = icechunk.local_filesystem_storage(path)
     if what == "create":
@@ -129,15 +141,15 @@ def work(what, path, operation):
     commit(repo, number)
     say(next(iter(repo.ancestry(branch="main"))).id)
     if operation >= 0:
-        die_at(operation)
+        (die_inside if what == "tear" else die_at)(operation)
     while True:
         number += 1
         say(commit(repo, number))
         if operation >= 0:
             return
 
-def say(text):
-    os.write(1, f"{text}\\n".encode())
+def say(text, write=os.write):
+    write(1, f"{text}\\n".encode())
 
 for line in sys.stdin:
     what, operation, path = line.strip().split(maxsplit=2)
@@ -256,8 +268,33 @@ def test_a_writer_killed_at_each_file_operation_leaves_the_old_tip_or_the_new_on
             assert len(acknowledged) == (2 if ended == 0 else 1)
             before = check_after_a_death(storage, before, acknowledged, checked, operation)
             operation += 1
-    # Three chunks, a manifest, a snapshot, a transaction log, a ref: each is opened and renamed.
-    assert operation > 14
+    # Three chunks are opened; a manifest, a snapshot, a transaction log and a ref are opened and renamed.
+    assert operation > 11
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+def test_a_writer_killed_inside_of_each_file_leaves_the_old_tip_or_the_new_one(
+    tmp_path: Path, spec_version: int
+) -> None:
+    storage = icechunk.local_filesystem_storage(tmp_path)
+    repo = Repository.create(storage, NATIVE, spec_version=spec_version)
+    checked: set[str] = set()
+    before = check_history(repo, checked)
+    ended = None
+    number = 0
+    with nursery(spec_version) as writers:
+        while ended != 0:
+            assert number < 50
+            writers.start("tear", tmp_path, number)
+            acknowledged, ended = writers.until_the_end()
+            assert ended in (-signal.SIGKILL, 0)
+            assert len(acknowledged) == (2 if ended == 0 else 1)
+            before = check_after_a_death(storage, before, acknowledged, checked, number)
+            number += 1
+    # Chunks are the only files that are not written beside their names first.
+    halves = [file for file in tmp_path.rglob("*") if file.stat().st_size == 8 and "#" not in file.name]
+    assert {file.parent.name for file in halves} == {"chunks"}
+    assert len(halves) == CHUNKS
 
 
 @pytest.mark.parametrize("spec_version", [1, 2])

@@ -193,13 +193,17 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
     version = backend.put_conditional("repo", b"old", None)
 
-    def write(*_: object) -> int:
+    really_write = os.write
+
+    def write(file: int, data: bytes) -> int:
+        really_write(file, data[:1])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", write)
         for operation in (
             lambda: backend.put("chunks/A", b"new"),
+            lambda: backend.put("chunks/B", b"new", new=True),
             lambda: backend.put_conditional("repo", b"new", version),
             lambda: backend.put_conditional("other", b"new", None),
         ):
@@ -207,7 +211,18 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
                 operation()
             assert raised.value.kind == "io"
     assert left_behind(tmp_path) == []
+    assert [info.key for batch in backend.list("") for info in batch] == ["repo"]
     assert read(backend, "repo") == (b"old", version)
+
+
+def test_a_new_object_never_replaces_another(tmp_path: Path) -> None:
+    """Two objects have one random name only if the randomness is broken: then nothing may be lost."""
+    backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
+    backend.put("chunks/A", b"first", new=True)
+    with pytest.raises(StorageError, match=r"chunks/A.*exists") as raised:
+        backend.put("chunks/A", b"second", new=True)
+    assert raised.value.kind == "io"
+    assert bytes(backend.get("chunks/A")) == b"first"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be flushed there")
@@ -244,6 +259,9 @@ def test_durable_writes_flush_before_the_name_changes(
     done.clear()
     backend.put("chunks/B", b"1")
     assert done == ["sync a/b/chunks/B", "name a/b/chunks/B", "sync a/b/chunks"]
+    done.clear()
+    backend.put("chunks/C", b"1", new=True)
+    assert done == ["sync a/b/chunks/C", "sync a/b/chunks"]
     done.clear()
     version = backend.put_conditional("repo", b"1", None)
     backend.put_conditional("repo", b"2", version)

@@ -251,7 +251,10 @@ class AsyncAssets:
         backend = self._backend or await self.backend_async()
         settings = self.cache.settings.storage
         await backend.put_async(
-            chunk_key(chunk_id), data, storage_class=settings.chunks_storage_class or settings.storage_class
+            chunk_key(chunk_id),
+            data,
+            new=True,
+            storage_class=settings.chunks_storage_class or settings.storage_class,
         )
         return chunk_id
 

@@ -67,11 +67,17 @@ class AsyncBackend(Protocol):
         key: str,
         data: Buffer,
         *,
+        new: bool = False,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         storage_class: str | None = None,
     ) -> None:
-        """Write an object, new or over an old one. A reader sees the old bytes or the new ones."""
+        """Write an object, new or over an old one. A reader sees the old bytes or the new ones.
+
+        `new` promises that the key was drawn at random for this object and is told to nobody before this
+        returns. With no reader to protect, a backend may let one see a part of the object until then, and a
+        process killed meanwhile may leave a part behind.
+        """
         ...
 
     async def put_conditional_async(

@@ -65,13 +65,14 @@ class AsyncFaultyBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         storage_class: str | None = None,
     ) -> None:
         async with self._planned_async("put", key):
             await self._inner.put_async(
-                key, data, content_type=content_type, metadata=metadata, storage_class=storage_class
+                key, data, new=new, content_type=content_type, metadata=metadata, storage_class=storage_class
             )
 
     async def put_conditional_async(

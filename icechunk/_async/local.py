@@ -61,12 +61,13 @@ class AsyncLocalBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,
         content_type: str | None = None,  # noqa: ARG002
         metadata: Mapping[str, str] | None = None,  # noqa: ARG002
         storage_class: str | None = None,  # noqa: ARG002
     ) -> None:
         try:
-            await self._files.write_async(key, data)
+            await self._files.write_async(key, data, new=new)
         except OSError as error:
             raise self._failed("write", key, error) from error
 

@@ -4,6 +4,10 @@ Objects are never changed in place. A write goes to a temporary file `<name>#<di
 form that listings skip (those of the official implementation too), and is renamed over it. A process killed
 in between leaves such a file at most.
 
+A new object whose key nobody can know yet has no readers to protect, and is written under its own name. What
+matters is that its key is told to nobody before the write has returned. A process killed before that leaves a
+part of an object that nothing refers to, which is the same garbage as a whole one.
+
 Compare and swap happens under one lock at the root, between all threads and processes: the object is read,
 its content hash compared, and the new one renamed over it. The version of an object is that hash, because
 times and inode numbers repeat.
@@ -233,24 +237,27 @@ class Files:
         status = entry.stat()
         return Found(unquote(key) if "%" in key else key, status.st_size, status.st_mtime)
 
-    def write(self, key: str, data: Buffer) -> None:
-        """Write an object over whatever is there."""
+    def write(self, key: str, data: Buffer, *, new: bool = False) -> None:
+        """Write an object over whatever is there; or a new one, whose key nobody knows."""
         path = self.path(key)
-        temporary = self._write_beside(path, data)
-        try:
-            _replace(temporary, path)
-        except BaseException:
-            _discard(temporary)
-            raise
+        if new:
+            self._create_file(path, data)
+        else:
+            temporary = self._write_beside(path, data)
+            try:
+                _replace(temporary, path)
+            except BaseException:
+                _discard(temporary)
+                raise
         self._make_names_durable(path)
 
-    async def write_async(self, key: str, data: Buffer) -> None:
+    async def write_async(self, key: str, data: Buffer, *, new: bool = False) -> None:
         if self.durable or len(memoryview(data)) > WRITE_INLINE_LIMIT or self._stalled > PATIENCE:
             self._stalled = max(0.0, self._stalled - HOP)
-            await self._write_in_thread_async(key, data)
+            await self._write_in_thread_async(key, data, new=new)
             return
         started = time.perf_counter()
-        self.write(key, data)
+        self.write(key, data, new=new)
         self._stalled = max(0.0, self._stalled + time.perf_counter() - started - HOP)
 
     _write_in_thread_async = wrap(write)
@@ -316,11 +323,16 @@ class Files:
     def _write_beside(self, path: str, data: Buffer) -> str:
         """Write a temporary file for `path`, and return its path."""
         temporary = f"{path}#{int.from_bytes(random_id(8), 'big')}"
+        self._create_file(temporary, data)
+        return temporary
+
+    def _create_file(self, path: str, data: Buffer) -> None:
+        """Write a file that is not there yet; if that fails, none is left."""
         try:
-            file = os.open(temporary, _CREATE, 0o666)
+            file = os.open(path, _CREATE, 0o666)
         except FileNotFoundError:
             self._make_directory(os.path.dirname(path))
-            file = os.open(temporary, _CREATE, 0o666)
+            file = os.open(path, _CREATE, 0o666)
         try:
             try:
                 _write_all(file, data)
@@ -329,9 +341,8 @@ class Files:
             finally:
                 os.close(file)
         except BaseException:
-            _discard(temporary)
+            _discard(path)
             raise
-        return temporary
 
     def _make_directory(self, path: str) -> None:
         missing = []

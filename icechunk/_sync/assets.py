@@ -252,7 +252,10 @@ class SyncAssets:
         backend = self._backend or self.backend()
         settings = self.cache.settings.storage
         backend.put(
-            chunk_key(chunk_id), data, storage_class=settings.chunks_storage_class or settings.storage_class
+            chunk_key(chunk_id),
+            data,
+            new=True,
+            storage_class=settings.chunks_storage_class or settings.storage_class,
         )
         return chunk_id
 

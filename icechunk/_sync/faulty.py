@@ -66,13 +66,14 @@ class SyncFaultyBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         storage_class: str | None = None,
     ) -> None:
         with self._planned("put", key):
             self._inner.put(
-                key, data, content_type=content_type, metadata=metadata, storage_class=storage_class
+                key, data, new=new, content_type=content_type, metadata=metadata, storage_class=storage_class
             )
 
     def put_conditional(

@@ -62,12 +62,13 @@ class SyncLocalBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,
         content_type: str | None = None,  # noqa: ARG002
         metadata: Mapping[str, str] | None = None,  # noqa: ARG002
         storage_class: str | None = None,  # noqa: ARG002
     ) -> None:
         try:
-            self._files.write(key, data)
+            self._files.write(key, data, new=new)
         except OSError as error:
             raise self._failed("write", key, error) from error
 

@@ -60,6 +60,7 @@ class SyncMemoryBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,  # noqa: ARG002
         content_type: str | None = None,  # noqa: ARG002
         metadata: Mapping[str, str] | None = None,  # noqa: ARG002
         storage_class: str | None = None,  # noqa: ARG002

@@ -148,6 +148,7 @@ class SyncObjectBackend:
         key: str,
         data: Buffer,
         *,
+        new: bool = False,  # noqa: ARG002 - what a service has is whole
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         storage_class: str | None = None,

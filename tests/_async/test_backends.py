@@ -80,8 +80,10 @@ async def test_objects_are_read_back_async(storage: Storage) -> None:
     assert await backend.is_clean_async()
     for data in (b"", b"x", bytes(range(256)) * 4, bytes(INLINE_LIMIT), b"ab" * INLINE_LIMIT):
         await backend.put_async("chunks/A", data)
-        found = await backend.get_async("chunks/A")
-        assert bytes(found) == data
+        await backend.put_async(f"chunks/{len(data)}", data, new=True)
+        for key in ("chunks/A", f"chunks/{len(data)}"):
+            found = await backend.get_async(key)
+            assert bytes(found) == data
     assert not await backend.is_clean_async()
 
 

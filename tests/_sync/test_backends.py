@@ -81,8 +81,10 @@ def test_objects_are_read_back(storage: Storage) -> None:
     assert backend.is_clean()
     for data in (b"", b"x", bytes(range(256)) * 4, bytes(INLINE_LIMIT), b"ab" * INLINE_LIMIT):
         backend.put("chunks/A", data)
-        found = backend.get("chunks/A")
-        assert bytes(found) == data
+        backend.put(f"chunks/{len(data)}", data, new=True)
+        for key in ("chunks/A", f"chunks/{len(data)}"):
+            found = backend.get(key)
+            assert bytes(found) == data
     assert not backend.is_clean()
 
 
