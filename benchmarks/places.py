@@ -84,9 +84,18 @@ class Places:
         return self._kept[key]
 
     def clear(self) -> None:
-        """Throw away what samples left behind."""
-        for leftover in self._scratch.iterdir():
-            shutil.rmtree(leftover)
+        """Empty the files that samples left behind; they go when the program ends.
+
+        An ext4 file system without a journal lets a minute pass before it uses an inode again, and passes over
+        all those set free meanwhile each time it makes a file. When each sample removed its thousands of
+        files, that search took longer than all the rest of the next one, on either side.
+        """
+        for directory, _, files in os.walk(self._scratch):
+            for file in files:
+                path = os.path.join(directory, file)
+                found = os.stat(path)
+                if found.st_size and found.st_nlink == 1:  # most files of a copy are those of the data set
+                    os.truncate(path, 0)
 
 
 def write_small(ic: ModuleType, storage: Any) -> None:
