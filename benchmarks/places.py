@@ -86,8 +86,8 @@ class Places:
     def clear(self) -> None:
         """Empty the files that samples left behind; they go when the program ends.
 
-        An ext4 file system without a journal lets a minute pass before it uses an inode again, and passes over
-        all those set free meanwhile each time it makes a file. When each sample removed its thousands of
+        An ext4 file system without a journal lets a minute pass before it uses an inode again, and passes
+        over all those set free meanwhile each time it makes a file. When each sample removed its thousands of
         files, that search took longer than all the rest of the next one, on either side.
         """
         for directory, _, files in os.walk(self._scratch):
