@@ -144,7 +144,8 @@ class CachingConfig(Setting):
     num_chunk_refs : int, optional
         Chunk references of manifests, 15,000,000 when left out.
     num_transaction_changes : int, optional
-        Changes of transaction logs, 0 when left out.
+        Changes of transaction logs, 100,000 when left out: a commit that rebases reads those of the
+        commits before it. The official package keeps none unless told to.
     num_bytes_attributes : int, optional
         Bytes of attribute files, which no version of the format has so far; 0 when left out.
     num_bytes_chunks : int, optional
@@ -165,7 +166,7 @@ class CachingConfig(Setting):
     _defaults: ClassVar[dict[str, object]] = {
         "num_snapshot_nodes": 500_000,
         "num_chunk_refs": 15_000_000,
-        "num_transaction_changes": 0,
+        "num_transaction_changes": 100_000,
         "num_bytes_attributes": 0,
         "num_bytes_chunks": 0,
     }

@@ -610,7 +610,7 @@ def test_str_shows_what_unset_fields_mean() -> None:
         "    <icechunk.config.CachingConfig>\n"
         "    num_snapshot_nodes: 500000 (default)\n"
         "    num_chunk_refs: 8\n"
-        "    num_transaction_changes: 0 (default)\n"
+        "    num_transaction_changes: 100000 (default)\n"
         "    num_bytes_attributes: 0 (default)\n"
         "    num_bytes_chunks: 0 (default)\n"
         "storage: None\n"

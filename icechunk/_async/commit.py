@@ -66,7 +66,7 @@ async def commit_session_async(
         written = WrittenManifests()
         if solver is None or tries < 1:
             flushed = await _flush_async(state, assets, message, properties, written)
-            await _commit_onto_branch_async(state, assets, branch, flushed)
+            await _commit_onto_branch_async(state, assets, branch, flushed, properties)
             return id_text(flushed.snapshot.id)
         # One after the other, as far as they are ours: who loses a race does its work twice. Who gets
         # no turn in time goes ahead, since nothing but time depends on it.
@@ -82,7 +82,7 @@ async def commit_session_async(
                 numbered = with_rebase_attempts(properties, rebases)
                 flushed = await _flush_async(state, assets, message, numbered, written)
                 try:
-                    await _commit_onto_branch_async(state, assets, branch, flushed)
+                    await _commit_onto_branch_async(state, assets, branch, flushed, numbered)
                 except ConflictError as error:
                     if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
                         raise
@@ -141,7 +141,7 @@ async def amend_session_async(
             parent_id=None,
             log_of=lambda snapshot_id, changes: amended_log(previous, snapshot_id, changes),
         )
-        entry = _entry(flushed.snapshot, None)
+        entry = _entry(flushed.snapshot, None, properties)
         rearranged = state.mode is SessionMode.rearrange
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
@@ -164,7 +164,7 @@ async def flush_session_async(
         base = state.snapshot.id
         flushed = await flush_async(state, assets, message, properties, parent_id=base)
         rearranged = state.mode is SessionMode.rearrange
-        entry = _entry(flushed.snapshot, base)
+        entry = _entry(flushed.snapshot, base, properties)
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
             return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
@@ -185,21 +185,25 @@ def _check_not_empty(changes: ChangeSet, allow_empty: bool) -> None:
         )
 
 
-def _entry(snapshot: Snapshot, parent_id: bytes | None) -> SnapshotEntry:
+def _entry(snapshot: Snapshot, parent_id: bytes | None, properties: Mapping[str, object]) -> SnapshotEntry:
     return SnapshotEntry(
         id=snapshot.id,
         parent_id=parent_id,
         flushed_at=snapshot.flushed_at,
         message=snapshot.message,
-        metadata=snapshot.metadata,
+        metadata=dict(properties),
     )
 
 
 async def _commit_onto_branch_async(
-    state: SessionState, assets: AsyncAssets, branch: str, flushed: Flushed
+    state: SessionState,
+    assets: AsyncAssets,
+    branch: str,
+    flushed: Flushed,
+    properties: Mapping[str, object],
 ) -> None:
     base = state.snapshot.id
-    entry = _entry(flushed.snapshot, base)
+    entry = _entry(flushed.snapshot, base, properties)
     rearranged = state.mode is SessionMode.rearrange
 
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:

@@ -132,6 +132,10 @@ def _read_ids(root: Table, slot: int) -> frozenset[bytes]:
 
 def _read_chunks(root: Table) -> dict[bytes, NDArray[np.uint32]]:
     reader = root.reader
+    if root.require(root.span(7, 4), "updated chunks")[1] == 1:
+        few = _read_few_chunks(root)
+        if few is not None:
+            return few
     arrays = root.require(root.tables(7), "updated chunks")
     if not arrays:
         return {}
@@ -155,6 +159,20 @@ def _read_chunks(root: Table) -> dict[bytes, NDArray[np.uint32]]:
             coords[:] = reader.gather(starts[low:high], f"V{4 * ndim}").view("<u4").reshape(-1, ndim)
         chunks[node_id] = coords if _is_sorted(coords) else coords[np.lexsort(coords.T[::-1])]
     return chunks
+
+
+def _read_few_chunks(root: Table) -> dict[bytes, NDArray[np.uint32]] | None:
+    """The only array of a log with its only chunk; None if it has more. Columns would take longer."""
+    reader = root.reader
+    span = root.span(7, 4)
+    assert span is not None
+    array = Table(reader, reader.follow(span[0]))
+    node_id = array.struct(0, 8)
+    chunks = array.span(1, 4)
+    if node_id is None or chunks is None or chunks[1] != 1:
+        return None
+    coords = Table(reader, reader.follow(chunks[0])).array(0, "<u4")
+    return None if coords is None else {node_id: coords.reshape(1, -1).copy()}
 
 
 def _is_sorted(coords: NDArray[np.uint32]) -> bool:

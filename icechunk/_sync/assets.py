@@ -3,7 +3,7 @@
 
 Rules of this file: caches are asked before anything is awaited; an object that
 several callers want at the same time is fetched once; whoever writes an object
-leaves it in the cache.
+leaves it in the cache, unless it is a large manifest.
 """
 
 from __future__ import annotations
@@ -128,13 +128,16 @@ class SyncAssets:
         """Write the references of one array as a new manifest."""
         manifest_id = random_id()
         settings = self.cache.settings
+        key = manifest_key(manifest_id)
         if len(references) > _MANY_REFERENCES:
-            data = run_in_thread(
+            _, data = run_in_thread(
                 _pack_manifest, manifest_id, node_id, references, spec_version, settings
             )
+            self._put(key, data, FileType.MANIFEST, spec_version)
         else:
-            data = _pack_manifest(manifest_id, node_id, references, spec_version, settings)
-        self._put(manifest_key(manifest_id), data, FileType.MANIFEST, spec_version)
+            payload, data = _pack_manifest(manifest_id, node_id, references, spec_version, settings)
+            self._put(key, data, FileType.MANIFEST, spec_version)
+            self.cache.manifests.put(manifest_id, decode_manifest(payload, key), len(references))
         return (
             ManifestRef(object_id=manifest_id, extents=references.bounds()),
             ManifestFile(id=manifest_id, size_bytes=len(data), num_chunk_refs=len(references)),
@@ -300,7 +303,7 @@ class SyncAssets:
 
 
 def log_weight(log: TransactionLog) -> int:
-    """The number of changes in a transaction log, by which it is cached."""
+    """The number of changes in a transaction log, plus 1, by which it is cached."""
     nodes: Sequence[frozenset[bytes]] = (
         log.new_groups,
         log.new_arrays,
@@ -309,12 +312,13 @@ def log_weight(log: TransactionLog) -> int:
         log.updated_arrays,
         log.updated_groups,
     )
-    return sum(map(len, nodes)) + sum(map(len, log.updated_chunks.values())) + len(log.moved_nodes)
+    return 1 + sum(map(len, nodes)) + sum(map(len, log.updated_chunks.values())) + len(log.moved_nodes)
 
 
 def _pack_manifest(
     manifest_id: bytes, node_id: bytes, references: ChunkRefs, spec_version: int, settings: Settings
-) -> bytes:
+) -> tuple[Data, bytes]:
+    """The payload of a manifest, and the file."""
     if spec_version > 1:
         locations = settings.location_compression
         references = references.with_compressed_locations(
@@ -324,4 +328,4 @@ def _pack_manifest(
             locations.compression_level,
         )
     payload = encode_manifest(manifest_id, [(node_id, references)], spec_version)
-    return wrap(payload, FileType.MANIFEST, spec_version, settings.compression_level)
+    return payload, wrap(payload, FileType.MANIFEST, spec_version, settings.compression_level)

@@ -67,7 +67,7 @@ def commit_session(
         written = WrittenManifests()
         if solver is None or tries < 1:
             flushed = _flush(state, assets, message, properties, written)
-            _commit_onto_branch(state, assets, branch, flushed)
+            _commit_onto_branch(state, assets, branch, flushed, properties)
             return id_text(flushed.snapshot.id)
         # One after the other, as far as they are ours: who loses a race does its work twice. Who gets
         # no turn in time goes ahead, since nothing but time depends on it.
@@ -83,7 +83,7 @@ def commit_session(
                 numbered = with_rebase_attempts(properties, rebases)
                 flushed = _flush(state, assets, message, numbered, written)
                 try:
-                    _commit_onto_branch(state, assets, branch, flushed)
+                    _commit_onto_branch(state, assets, branch, flushed, numbered)
                 except ConflictError as error:
                     if error.kind != ErrorKind.COMMIT_CONFLICT or error.actual_parent is None:
                         raise
@@ -142,7 +142,7 @@ def amend_session(
             parent_id=None,
             log_of=lambda snapshot_id, changes: amended_log(previous, snapshot_id, changes),
         )
-        entry = _entry(flushed.snapshot, None)
+        entry = _entry(flushed.snapshot, None, properties)
         rearranged = state.mode is SessionMode.rearrange
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
@@ -165,7 +165,7 @@ def flush_session(
         base = state.snapshot.id
         flushed = flush(state, assets, message, properties, parent_id=base)
         rearranged = state.mode is SessionMode.rearrange
-        entry = _entry(flushed.snapshot, base)
+        entry = _entry(flushed.snapshot, base, properties)
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
             return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
@@ -186,21 +186,27 @@ def _check_not_empty(changes: ChangeSet, allow_empty: bool) -> None:
         )
 
 
-def _entry(snapshot: Snapshot, parent_id: bytes | None) -> SnapshotEntry:
+def _entry(
+    snapshot: Snapshot, parent_id: bytes | None, properties: Mapping[str, object]
+) -> SnapshotEntry:
     return SnapshotEntry(
         id=snapshot.id,
         parent_id=parent_id,
         flushed_at=snapshot.flushed_at,
         message=snapshot.message,
-        metadata=snapshot.metadata,
+        metadata=dict(properties),
     )
 
 
 def _commit_onto_branch(
-    state: SessionState, assets: SyncAssets, branch: str, flushed: Flushed
+    state: SessionState,
+    assets: SyncAssets,
+    branch: str,
+    flushed: Flushed,
+    properties: Mapping[str, object],
 ) -> None:
     base = state.snapshot.id
-    entry = _entry(flushed.snapshot, base)
+    entry = _entry(flushed.snapshot, base, properties)
     rearranged = state.mode is SessionMode.rearrange
 
     def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
