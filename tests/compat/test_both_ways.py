@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 WE_CANNOT_YET = {
     "virtual": False,
-    "moves": False,
-    "amend": False,
-    "detached": False,
     "expiration": False,
     "collection": False,
 }
@@ -54,12 +51,14 @@ def written_by_us(
     """What we and the official one say of ours, and the latter of the same story told by itself."""
     directory = tmp_path_factory.mktemp(f"ours-{request.param}")
     chapters = OUR_CHAPTERS[request.param]
-    for ic in (ours, official):
-        scenario.write_history(ic, ic.local_filesystem_storage(str(directory / ic.__name__)), chapters)
+    told = {
+        ic: scenario.write_history(ic, ic.local_filesystem_storage(str(directory / ic.__name__)), chapters)
+        for ic in (ours, official)
+    }
     return (
-        _read(ours, directory / ours.__name__, ()),
-        _read(official, directory / ours.__name__, (), describe.SECTIONS),
-        _read(official, directory / official.__name__, (), describe.SECTIONS),
+        _read(ours, directory / ours.__name__, told[ours].detached),
+        _read(official, directory / ours.__name__, told[ours].detached, describe.SECTIONS),
+        _read(official, directory / official.__name__, told[official].detached, describe.SECTIONS),
     )
 
 
@@ -154,6 +153,8 @@ def test_a_story_that_the_other_continues(
 def _by_message(told: Description, section: str) -> Description:
     """A section with messages in place of the ids of snapshots."""
     messages = {info["id"]: info["message"] for history in told["history"].values() for info in history}
+    detached = [id_ for id_ in told["documents"] if id_ not in messages]
+    messages.update((id_, f"detached {number}") for number, id_ in enumerate(detached))
     text = json.dumps(told[section])
     for id_, message in messages.items():
         text = text.replace(id_, message)
