@@ -245,7 +245,7 @@ def _read_properties(reader: Reader, positions: Places | None) -> dict[str, byte
 
 def _read_flags(root: Table, slot: int) -> tuple[int, ...] | None:
     flags = root.array(slot, "<u2")
-    return None if flags is None else tuple(flags.tolist())
+    return None if flags is None else tuple(sorted(flags.tolist()))
 
 
 def encode_repo(info: RepoInfo) -> memoryview:

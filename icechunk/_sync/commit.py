@@ -186,9 +186,7 @@ def _check_not_empty(changes: ChangeSet, allow_empty: bool) -> None:
         )
 
 
-def _entry(
-    snapshot: Snapshot, parent_id: bytes | None, properties: Mapping[str, object]
-) -> SnapshotEntry:
+def _entry(snapshot: Snapshot, parent_id: bytes | None, properties: Mapping[str, object]) -> SnapshotEntry:
     return SnapshotEntry(
         id=snapshot.id,
         parent_id=parent_id,
