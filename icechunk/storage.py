@@ -26,14 +26,14 @@ from icechunk.credentials import AnyS3Credential, s3_credentials
 from icechunk.virtual import ChecksumAlgorithm, S3Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from obstore.store import ObjectStore
 
     from icechunk.credentials import S3StaticCredentials
     from icechunk.display import Fields, Form
 
-    Batch = list["ObjectInfo"]
+    Batch = list["StorageObjectInfo"]
     """A few hundred listed objects."""
 
     Data = bytes | memoryview
@@ -50,6 +50,7 @@ __all__ = [
     "S3Options",
     "Storage",
     "StorageConcurrencySettings",
+    "StorageObjectInfo",
     "StorageRetriesSettings",
     "StorageSettings",
     "StorageTimeoutSettings",
@@ -67,11 +68,33 @@ class Version(msgspec.Struct, frozen=True):
     generation: str | None = None
 
 
-class ObjectInfo(msgspec.Struct, frozen=True):
-    """What is known of a stored object without reading it; the time is that of the storage's clock."""
+class StorageObjectInfo(display.Result, frozen=True):
+    """What is known of a stored object without reading it.
+
+    Attributes
+    ----------
+    key : str
+        Its name, relative to the root of the repository or to the prefix that was listed.
+    size_bytes : int
+    created_at : datetime.datetime
+        When it was written, by the clock of the storage.
+
+    Examples
+    --------
+    >>> from icechunk import Repository, in_memory_storage
+    >>> storage = in_memory_storage()
+    >>> repo = Repository.create(storage)
+    >>> for info in storage.list_objects_metadata(prefix="snapshots"):
+    ...     print(info)
+    <icechunk.storage.StorageObjectInfo>
+    key: 1CECHNKREP0F1RSTCMT0
+    size_bytes: ...
+    created_at: datetime.datetime(..., tzinfo=datetime.timezone.utc)
+    <BLANKLINE>
+    """
 
     key: str
-    size: int
+    size_bytes: int
     created_at: datetime
 
 
@@ -114,6 +137,93 @@ class Storage(display.Result, frozen=True):
         """
         return StorageSettings()
 
+    def list_objects(
+        self, settings: StorageSettings | None = None, prefix: str | None = None
+    ) -> list[tuple[str, int]]:
+        """The objects that are stored here, in any order.
+
+        Parameters
+        ----------
+        settings : StorageSettings, optional
+            How to reach the place, where its defaults do not do.
+        prefix : str, optional
+            A directory, such as ``"chunks"``; everything when left out.
+
+        Returns
+        -------
+        list of tuple of str and int
+            Keys, relative to `prefix`, and sizes in bytes.
+
+        Raises
+        ------
+        StorageError
+            Kind `object-store`, `io` or `storage-config`: the place cannot be listed.
+
+        See Also
+        --------
+        list_objects_metadata : Knows the times too.
+
+        Examples
+        --------
+        >>> from icechunk import Repository, in_memory_storage
+        >>> storage = in_memory_storage()
+        >>> repo = Repository.create(storage)
+        >>> sorted(key for key, _ in storage.list_objects())
+        ['repo', 'snapshots/1CECHNKREP0F1RSTCMT0', 'transactions/1CECHNKREP0F1RSTCMT0']
+        """
+        return [(info.key, info.size_bytes) for info in self._list(settings, prefix)]
+
+    def list_objects_metadata(
+        self, settings: StorageSettings | None = None, prefix: str | None = None
+    ) -> list[StorageObjectInfo]:
+        """The objects that are stored here, in any order, with their sizes and times.
+
+        Parameters
+        ----------
+        settings : StorageSettings, optional
+            How to reach the place, where its defaults do not do.
+        prefix : str, optional
+            A directory, such as ``"chunks"``; everything when left out.
+
+        Returns
+        -------
+        list of StorageObjectInfo
+            Their keys are relative to `prefix`.
+
+        Raises
+        ------
+        StorageError
+            Kind `object-store`, `io` or `storage-config`: the place cannot be listed.
+        """
+        return self._list(settings, prefix)
+
+    async def list_objects_metadata_async(
+        self, settings: StorageSettings | None = None, prefix: str | None = None
+    ) -> list[StorageObjectInfo]:
+        """Like `list_objects_metadata`, as a coroutine.
+
+        Parameters
+        ----------
+        settings : StorageSettings, optional
+        prefix : str, optional
+
+        Returns
+        -------
+        list of StorageObjectInfo
+
+        Raises
+        ------
+        StorageError
+            As in `list_objects_metadata`.
+        """
+        return await self._list_async(settings, prefix)
+
+    # Descriptions do not know how to reach what they describe: the backends set these two.
+    _list: ClassVar[Callable[[Storage, StorageSettings | None, str | None], list[StorageObjectInfo]]]
+    _list_async: ClassVar[
+        Callable[[Storage, StorageSettings | None, str | None], Awaitable[list[StorageObjectInfo]]]
+    ]
+
     def _fields(self, form: Form) -> Fields:  # noqa: ARG002
         return [("type", self._type), *self._details()]
 
@@ -131,8 +241,8 @@ class MemoryObject(NamedTuple):
     def version(self) -> Version:
         return Version(e_tag=str(self.number))
 
-    def info(self, key: str) -> ObjectInfo:
-        return ObjectInfo(key, len(self.data), datetime.fromtimestamp(self.written_at / 1e6, UTC))
+    def info(self, key: str) -> StorageObjectInfo:
+        return StorageObjectInfo(key, len(self.data), datetime.fromtimestamp(self.written_at / 1e6, UTC))
 
 
 class MemoryObjects:

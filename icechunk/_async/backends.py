@@ -13,20 +13,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from icechunk._async.local import AsyncLocalBackend
 from icechunk._async.memory import AsyncMemoryBackend
 from icechunk._async.objects import AsyncObjectBackend
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
-from icechunk.storage import InMemoryStorage, LocalFileSystemStorage, ObjectStorage, WrappedStorage
+from icechunk._setting import merged
+from icechunk._storage_settings import StorageSettings
+from icechunk.storage import (
+    InMemoryStorage,
+    LocalFileSystemStorage,
+    ObjectStorage,
+    Storage,
+    WrappedStorage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from typing_extensions import Buffer
 
-    from icechunk.config import StorageSettings
-    from icechunk.storage import Batch, Data, Failures, ObjectInfo, Pieces, Storage, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces, StorageObjectInfo, Version
 
 
 class AsyncBackend(Protocol):
@@ -109,7 +118,7 @@ class AsyncBackend(Protocol):
         """
         ...
 
-    async def head_async(self, key: str) -> ObjectInfo:
+    async def head_async(self, key: str) -> StorageObjectInfo:
         """Size and time of an object, without its bytes."""
         ...
 
@@ -150,3 +159,22 @@ async def open_backend_async(
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )
+
+
+async def list_objects_async(
+    storage: Storage, settings: StorageSettings | None, prefix: str | None
+) -> list[StorageObjectInfo]:
+    """All objects in a directory and below; their keys are relative to it."""
+    backend = await open_backend_async(
+        storage, merged(storage.default_settings(), settings or StorageSettings())
+    )
+    directory = (prefix or "").strip("/")
+    skipped = len(directory) + 1 if directory else 0
+    return [
+        msgspec.structs.replace(info, key=info.key[skipped:])
+        async for batch in backend.list_async(directory)
+        for info in batch
+    ]
+
+
+Storage._list_async = list_objects_async

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from icechunk._async.backends import AsyncBackend
-    from icechunk.storage import Batch, Data, Failures, ObjectInfo, Pieces, Storage, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces, Storage, StorageObjectInfo, Version
     from icechunk.testing.faults import Faults
 
 
@@ -94,7 +94,7 @@ class AsyncFaultyBackend:
         async with self._planned_async("copy", source):
             await self._inner.copy_async(source, target, expected)
 
-    async def head_async(self, key: str) -> ObjectInfo:
+    async def head_async(self, key: str) -> StorageObjectInfo:
         async with self._planned_async("head", key):
             return await self._inner.head_async(key)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.files import Files
-from icechunk.storage import ObjectInfo, Version
+from icechunk.storage import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -101,7 +101,7 @@ class AsyncLocalBackend:
         if not copied:
             raise PreconditionFailed(source)
 
-    async def head_async(self, key: str) -> ObjectInfo:
+    async def head_async(self, key: str) -> StorageObjectInfo:
         try:
             return _info(await self._files.status_async(key))
         except OSError as error:
@@ -135,5 +135,5 @@ class AsyncLocalBackend:
         return StorageError(f"cannot {verb} `{key}` in {self.storage.path}: {error}", ErrorKind.IO)
 
 
-def _info(found: Found) -> ObjectInfo:
-    return ObjectInfo(found.key, found.size, datetime.fromtimestamp(found.modified_at, UTC))
+def _info(found: Found) -> StorageObjectInfo:
+    return StorageObjectInfo(found.key, found.size, datetime.fromtimestamp(found.modified_at, UTC))

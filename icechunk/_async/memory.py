@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         Failures,
         InMemoryStorage,
         MemoryObject,
-        ObjectInfo,
         Pieces,
+        StorageObjectInfo,
         Version,
     )
 
@@ -86,7 +86,7 @@ class AsyncMemoryBackend:
             raise PreconditionFailed(source)
         memory.write(self._objects, target, found.data)
 
-    async def head_async(self, key: str) -> ObjectInfo:
+    async def head_async(self, key: str) -> StorageObjectInfo:
         return self._find(key).info(key)
 
     async def list_async(self, prefix: str) -> AsyncIterator[Batch]:

@@ -29,7 +29,7 @@ from icechunk._io.stores import (
     keeps_buffers,
 )
 from icechunk._storage_settings import StorageConcurrencySettings
-from icechunk.storage import ObjectInfo, Version
+from icechunk.storage import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -92,9 +92,9 @@ class AsyncObjectBackend:
     async def _nothing_async(self, key: str, end: int) -> Data:
         """No bytes, of an object that is there and long enough."""
         info = await self.head_async(key)
-        if info.size < end:
+        if info.size_bytes < end:
             raise StorageError(
-                f"object `{key}` has {info.size} bytes, so it has none at {end}",
+                f"object `{key}` has {info.size_bytes} bytes, so it has none at {end}",
                 ErrorKind.INVALID_OBJECT_SIZE,
             )
         return b""
@@ -265,7 +265,7 @@ class AsyncObjectBackend:
         except FAILURES as error:
             raise failure(error, "read", key, self.storage) from error
 
-    async def head_async(self, key: str) -> ObjectInfo:
+    async def head_async(self, key: str) -> StorageObjectInfo:
         try:
             async with self._gate.passing_async():
                 return self._info(await self._clients.reader().head_async(self._above + key))
@@ -327,8 +327,8 @@ class AsyncObjectBackend:
             return b""
         return view.cast("B") if view.c_contiguous and not self._copies else view.tobytes()
 
-    def _info(self, found: ObjectMeta) -> ObjectInfo:
-        return ObjectInfo(found["path"][len(self._above) :], found["size"], found["last_modified"])
+    def _info(self, found: ObjectMeta) -> StorageObjectInfo:
+        return StorageObjectInfo(found["path"][len(self._above) :], found["size"], found["last_modified"])
 
 
 def _version(found: ObjectMeta) -> Version:

@@ -12,7 +12,7 @@ from icechunk.storage import MemoryObject
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from icechunk.storage import MemoryObjects, ObjectInfo, Version
+    from icechunk.storage import MemoryObjects, StorageObjectInfo, Version
 
 _lock = StateLock()
 
@@ -32,7 +32,7 @@ def write_if(objects: MemoryObjects, key: str, data: bytes, expected: Version | 
         return _write_locked(objects, key, data)
 
 
-def infos(objects: MemoryObjects, prefix: str) -> list[ObjectInfo]:
+def infos(objects: MemoryObjects, prefix: str) -> list[StorageObjectInfo]:
     """What is stored in a directory (empty: everywhere), as it is at one moment."""
     with _lock:
         entries = list(objects.entries.items())

@@ -14,20 +14,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from icechunk._sync.local import SyncLocalBackend
 from icechunk._sync.memory import SyncMemoryBackend
 from icechunk._sync.objects import SyncObjectBackend
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
-from icechunk.storage import InMemoryStorage, LocalFileSystemStorage, ObjectStorage, WrappedStorage
+from icechunk._setting import merged
+from icechunk._storage_settings import StorageSettings
+from icechunk.storage import (
+    InMemoryStorage,
+    LocalFileSystemStorage,
+    ObjectStorage,
+    Storage,
+    WrappedStorage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from typing_extensions import Buffer
 
-    from icechunk.config import StorageSettings
-    from icechunk.storage import Batch, Data, Failures, ObjectInfo, Pieces, Storage, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces, StorageObjectInfo, Version
 
 
 class SyncBackend(Protocol):
@@ -110,7 +119,7 @@ class SyncBackend(Protocol):
         """
         ...
 
-    def head(self, key: str) -> ObjectInfo:
+    def head(self, key: str) -> StorageObjectInfo:
         """Size and time of an object, without its bytes."""
         ...
 
@@ -151,3 +160,22 @@ def open_backend(
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )
+
+
+def list_objects(
+    storage: Storage, settings: StorageSettings | None, prefix: str | None
+) -> list[StorageObjectInfo]:
+    """All objects in a directory and below; their keys are relative to it."""
+    backend = open_backend(
+        storage, merged(storage.default_settings(), settings or StorageSettings())
+    )
+    directory = (prefix or "").strip("/")
+    skipped = len(directory) + 1 if directory else 0
+    return [
+        msgspec.structs.replace(info, key=info.key[skipped:])
+        for batch in backend.list(directory)
+        for info in batch
+    ]
+
+
+Storage._list = list_objects

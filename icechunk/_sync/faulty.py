@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from icechunk._sync.backends import SyncBackend
-    from icechunk.storage import Batch, Data, Failures, ObjectInfo, Pieces, Storage, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces, Storage, StorageObjectInfo, Version
     from icechunk.testing.faults import Faults
 
 
@@ -95,7 +95,7 @@ class SyncFaultyBackend:
         with self._planned("copy", source):
             self._inner.copy(source, target, expected)
 
-    def head(self, key: str) -> ObjectInfo:
+    def head(self, key: str) -> StorageObjectInfo:
         with self._planned("head", key):
             return self._inner.head(key)
 

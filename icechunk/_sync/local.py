@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.files import Files
-from icechunk.storage import ObjectInfo, Version
+from icechunk.storage import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,7 +102,7 @@ class SyncLocalBackend:
         if not copied:
             raise PreconditionFailed(source)
 
-    def head(self, key: str) -> ObjectInfo:
+    def head(self, key: str) -> StorageObjectInfo:
         try:
             return _info(self._files.status(key))
         except OSError as error:
@@ -136,5 +136,5 @@ class SyncLocalBackend:
         return StorageError(f"cannot {verb} `{key}` in {self.storage.path}: {error}", ErrorKind.IO)
 
 
-def _info(found: Found) -> ObjectInfo:
-    return ObjectInfo(found.key, found.size, datetime.fromtimestamp(found.modified_at, UTC))
+def _info(found: Found) -> StorageObjectInfo:
+    return StorageObjectInfo(found.key, found.size, datetime.fromtimestamp(found.modified_at, UTC))

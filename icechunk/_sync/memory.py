@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         Failures,
         InMemoryStorage,
         MemoryObject,
-        ObjectInfo,
         Pieces,
+        StorageObjectInfo,
         Version,
     )
 
@@ -87,7 +87,7 @@ class SyncMemoryBackend:
             raise PreconditionFailed(source)
         memory.write(self._objects, target, found.data)
 
-    def head(self, key: str) -> ObjectInfo:
+    def head(self, key: str) -> StorageObjectInfo:
         return self._find(key).info(key)
 
     def list(self, prefix: str) -> Iterator[Batch]:

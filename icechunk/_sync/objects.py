@@ -30,7 +30,7 @@ from icechunk._io.stores import (
     keeps_buffers,
 )
 from icechunk._storage_settings import StorageConcurrencySettings
-from icechunk.storage import ObjectInfo, Version
+from icechunk.storage import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,9 +93,9 @@ class SyncObjectBackend:
     def _nothing(self, key: str, end: int) -> Data:
         """No bytes, of an object that is there and long enough."""
         info = self.head(key)
-        if info.size < end:
+        if info.size_bytes < end:
             raise StorageError(
-                f"object `{key}` has {info.size} bytes, so it has none at {end}",
+                f"object `{key}` has {info.size_bytes} bytes, so it has none at {end}",
                 ErrorKind.INVALID_OBJECT_SIZE,
             )
         return b""
@@ -266,7 +266,7 @@ class SyncObjectBackend:
         except FAILURES as error:
             raise failure(error, "read", key, self.storage) from error
 
-    def head(self, key: str) -> ObjectInfo:
+    def head(self, key: str) -> StorageObjectInfo:
         try:
             with self._gate.passing():
                 return self._info(self._clients.reader().head(self._above + key))
@@ -328,8 +328,8 @@ class SyncObjectBackend:
             return b""
         return view.cast("B") if view.c_contiguous and not self._copies else view.tobytes()
 
-    def _info(self, found: ObjectMeta) -> ObjectInfo:
-        return ObjectInfo(found["path"][len(self._above) :], found["size"], found["last_modified"])
+    def _info(self, found: ObjectMeta) -> StorageObjectInfo:
+        return StorageObjectInfo(found["path"][len(self._above) :], found["size"], found["last_modified"])
 
 
 def _version(found: ObjectMeta) -> Version:

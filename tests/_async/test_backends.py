@@ -278,8 +278,29 @@ async def test_listings_hold_what_is_there_async(storage: Storage) -> None:
     async for batch in backend.list_async("chunks"):
         for info in batch:
             assert info == await backend.head_async(info.key)
-            assert info.size == 4
+            assert info.size_bytes == 4
             assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+
+
+async def test_a_storage_tells_what_is_in_it_async(storage: Storage) -> None:
+    assert await storage.list_objects_metadata_async() == []
+    backend = await open_backend_async(storage, StorageSettings())
+    for key, data in (("repo", b"1234"), ("chunks/A", b"12"), ("chunksmore/A", b"")):
+        await backend.put_async(key, data)
+    for everything in (None, "", "/"):
+        found = await storage.list_objects_metadata_async(QUICK, everything)
+        assert {(info.key, info.size_bytes) for info in found} == {
+            ("repo", 4),
+            ("chunks/A", 2),
+            ("chunksmore/A", 0),
+        }
+    now = datetime.datetime.now(datetime.UTC)
+    for directory in ("chunks", "chunks/", "/chunks"):
+        [info] = await storage.list_objects_metadata_async(prefix=directory)
+        assert (info.key, info.size_bytes) == ("A", 2)
+        assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+        assert storage.list_objects(prefix=directory) == [("A", 2)]
+    assert await storage.list_objects_metadata_async(prefix="chun") == []
 
 
 async def test_long_listings_come_in_batches_async() -> None:

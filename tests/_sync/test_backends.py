@@ -279,8 +279,29 @@ def test_listings_hold_what_is_there(storage: Storage) -> None:
     for batch in backend.list("chunks"):
         for info in batch:
             assert info == backend.head(info.key)
-            assert info.size == 4
+            assert info.size_bytes == 4
             assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+
+
+def test_a_storage_tells_what_is_in_it(storage: Storage) -> None:
+    assert storage.list_objects_metadata() == []
+    backend = open_backend(storage, StorageSettings())
+    for key, data in (("repo", b"1234"), ("chunks/A", b"12"), ("chunksmore/A", b"")):
+        backend.put(key, data)
+    for everything in (None, "", "/"):
+        found = storage.list_objects_metadata(QUICK, everything)
+        assert {(info.key, info.size_bytes) for info in found} == {
+            ("repo", 4),
+            ("chunks/A", 2),
+            ("chunksmore/A", 0),
+        }
+    now = datetime.datetime.now(datetime.UTC)
+    for directory in ("chunks", "chunks/", "/chunks"):
+        [info] = storage.list_objects_metadata(prefix=directory)
+        assert (info.key, info.size_bytes) == ("A", 2)
+        assert abs(now - info.created_at) < datetime.timedelta(minutes=5)
+        assert storage.list_objects(prefix=directory) == [("A", 2)]
+    assert storage.list_objects_metadata(prefix="chun") == []
 
 
 def test_long_listings_come_in_batches() -> None:
