@@ -626,8 +626,8 @@ def obstore_storage(store: ObjectStore, prefix: str | None = None) -> Storage:
     """Keep a repository in any store made with obstore.
 
     The store must know conditional puts, or commits fail: S3, Google Cloud Storage, Azure and memory stores
-    do, while for directories there is `local_filesystem_storage`. Timeouts and retries are those of the
-    store.
+    do, while for directories there is `local_filesystem_storage`. Timeouts, retries and the labels of
+    requests are those of the store.
 
     Parameters
     ----------

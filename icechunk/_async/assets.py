@@ -67,7 +67,10 @@ class AsyncAssets:
         """The storage backend, opened on first use."""
         if self._backend is None:
             self._backend = await open_backend_async(
-                self.cache.storage, self.cache.settings.storage, self.cache.gate
+                self.cache.storage,
+                self.cache.settings.storage,
+                self.cache.gate,
+                self.cache.settings.attribution,
             )
         return self._backend
 

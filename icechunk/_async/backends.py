@@ -22,6 +22,7 @@ from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
 from icechunk._setting import merged
 from icechunk._storage_settings import StorageSettings
+from icechunk.config import Attribution
 from icechunk.storage import (
     InMemoryStorage,
     LocalFileSystemStorage,
@@ -140,14 +141,18 @@ class AsyncBackend(Protocol):
 
 
 async def open_backend_async(
-    storage: Storage, settings: StorageSettings, gate: RequestGate | None = None
+    storage: Storage,
+    settings: StorageSettings,
+    gate: RequestGate | None = None,
+    attribution: Attribution | None = None,
 ) -> AsyncBackend:
     """Make the backend for a storage description; settings that are unset take its defaults.
 
     `gate` limits the requests that go over a network; without one there is a limit all the same.
+    `attribution` labels them, where the client is ours.
     """
     if isinstance(storage, WrappedStorage):
-        inner = await open_backend_async(storage.inner, settings, gate)
+        inner = await open_backend_async(storage.inner, settings, gate, attribution)
         backend: AsyncBackend = storage.wrap_async(inner)
         return backend
     if isinstance(storage, InMemoryStorage):
@@ -155,7 +160,8 @@ async def open_backend_async(
     if isinstance(storage, LocalFileSystemStorage):
         return AsyncLocalBackend(storage)
     if isinstance(storage, ObjectStorage):
-        return AsyncObjectBackend(storage, settings, gate or RequestGate(DEFAULT_REQUESTS))
+        gate = gate or RequestGate(DEFAULT_REQUESTS)
+        return AsyncObjectBackend(storage, settings, gate, attribution or Attribution())
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )

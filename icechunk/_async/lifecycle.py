@@ -40,7 +40,7 @@ from icechunk._io.clock import now_us
 from icechunk._io.concurrency import map_concurrently_async
 from icechunk._io.machine import cpu_count
 from icechunk._io.random import random_id
-from icechunk.config import RepositoryConfig
+from icechunk.config import Attribution, RepositoryConfig
 from icechunk.types import SpecVersion
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
         spec_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Create a repository, with an empty first snapshot and the branch `main`.
 
@@ -99,6 +100,8 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             Version of the on-disk format; the newest when left out.
         check_clean_root : bool, default True
             Whether to refuse a location that holds anything.
+        attribution : Attribution, optional
+            Labels for the requests, which the owner of a bucket finds in its access logs.
 
         Returns
         -------
@@ -120,7 +123,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         storage_defaults = storage.default_settings()
         effective = effective_config(storage_defaults, None, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count()))
+        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count(), attribution))
         assets = AsyncAssets.of(cache)
         await _check_creatable_async(assets, check_clean_root)
         backend = await assets.backend_async()
@@ -152,6 +155,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         storage: Storage,
         config: RepositoryConfig | None = None,
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Open an existing repository.
 
@@ -163,6 +167,8 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             Laid over the stored configuration, member by member, for this object only.
         authorize_virtual_chunk_access : dict of str to credentials, optional
             For each URL prefix of a virtual chunk container that may be read, its credentials.
+        attribution : Attribution, optional
+            Labels for the requests, which the owner of a bucket finds in its access logs.
 
         Returns
         -------
@@ -177,14 +183,16 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         """
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
-        provisional = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+        provisional = resolve(
+            effective_config(storage_defaults, None, config), storage_defaults, cpu_count(), attribution
+        )
         cache = AssetCache(storage, provisional)
         found = await _find_async(AsyncAssets.of(cache))
         if found is None:
             raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        settings = resolve(effective, storage_defaults, cpu_count())
+        settings = resolve(effective, storage_defaults, cpu_count(), attribution)
         if settings != provisional:
             repo_info = cache.repo_info
             cache = AssetCache(storage, settings)
@@ -207,6 +215,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
         create_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Open a repository, or create it if there is none.
 
@@ -219,6 +228,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             Version of the on-disk format for a repository that has to be created.
         check_clean_root : bool, default True
             Whether to refuse to create one where anything else is.
+        attribution : Attribution, optional
 
         Returns
         -------
@@ -229,18 +239,23 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         create, open
         """
         try:
-            return await cls.open_async(storage, config, authorize_virtual_chunk_access)
+            return await cls.open_async(storage, config, authorize_virtual_chunk_access, attribution)
         except RepositoryNotFoundError:
             pass
         try:
             return await cls.create_async(
-                storage, config, authorize_virtual_chunk_access, create_version, check_clean_root
+                storage,
+                config,
+                authorize_virtual_chunk_access,
+                create_version,
+                check_clean_root,
+                attribution,
             )
         except (ConflictError, InvalidInputError):
             # Somebody else may have created it since we looked.
             if await cls.fetch_spec_version_async(storage) is None:
                 raise
-            return await cls.open_async(storage, config, authorize_virtual_chunk_access)
+            return await cls.open_async(storage, config, authorize_virtual_chunk_access, attribution)
 
     @staticmethod
     async def exists_async(storage: Storage, storage_settings: StorageSettings | None = None) -> bool:
@@ -343,7 +358,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         """
         storage_defaults = self.storage.default_settings()
         effective = effective_config(storage_defaults, self._config, config)
-        settings = resolve(effective, storage_defaults, cpu_count())
+        settings = resolve(effective, storage_defaults, cpu_count(), self.attribution)
         cache = self._cache
         if settings != cache.settings:
             cache = AssetCache(self.storage, settings)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from icechunk._io.gate import RequestGate
     from icechunk._storage_settings import StorageSettings
+    from icechunk.config import Attribution
     from icechunk.storage import Batch, Data, Failures, ObjectStorage, Pieces
 
 WRITE_ID = "icechunk_write_id"
@@ -55,10 +56,12 @@ class AsyncObjectBackend:
 
     can_write = True
 
-    def __init__(self, storage: ObjectStorage, settings: StorageSettings, gate: RequestGate) -> None:
+    def __init__(
+        self, storage: ObjectStorage, settings: StorageSettings, gate: RequestGate, attribution: Attribution
+    ) -> None:
         self.storage = storage
         self._gate = gate
-        self._clients = Clients(storage, settings)
+        self._clients = Clients(storage, settings, attribution)
         self._copies = keeps_buffers(storage)
         self._above = f"{storage.root}/" if storage.root else ""
         concurrency = settings.concurrency or StorageConcurrencySettings()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from icechunk._exceptions import ErrorKind, FormatError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from icechunk._core.session_state import SessionState
     from icechunk._io.asset_cache import AssetCache
-    from icechunk.config import RepositoryConfig
+    from icechunk.config import Attribution, RepositoryConfig
     from icechunk.credentials import AnyCredential
     from icechunk.storage import Storage, Version
 
@@ -73,6 +73,16 @@ class RepositoryState(ABC, Generic[SessionType]):
         Storage
         """
         return self._cache.storage
+
+    @property
+    def attribution(self) -> Attribution:
+        """The labels of the requests that this object makes, as a copy.
+
+        Returns
+        -------
+        Attribution
+        """
+        return copy(self._cache.settings.attribution)
 
     @property
     def spec_version(self) -> SpecVersion:

@@ -8,6 +8,7 @@ acts on it.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from icechunk._core.preload import PreloadRules, preload_rules
 from icechunk._core.splits import NO_RULES
 from icechunk._setting import Setting, merged
 from icechunk.config import (
+    Attribution,
     RepositoryConfig,
     StorageConcurrencySettings,
     StorageRetriesSettings,
@@ -36,7 +38,7 @@ class LocationCompression(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """A configuration with nothing left open.
+    """A configuration with nothing left open, and what else a repository is opened with.
 
     `storage` has all its members but storage classes and timeouts, for which None is the
     choice of the store. Limits of concurrency are at least 1, with one exception:
@@ -61,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True):
     preload: PreloadRules
     location_compression: LocationCompression
     max_concurrent_manifest_fetches_during_commit: int
+    attribution: Attribution
 
 
 def effective_config(
@@ -73,7 +76,12 @@ def effective_config(
     return config
 
 
-def resolve(config: RepositoryConfig, storage_defaults: StorageSettings, cpus: int) -> Settings:
+def resolve(
+    config: RepositoryConfig,
+    storage_defaults: StorageSettings,
+    cpus: int,
+    attribution: Attribution | None = None,
+) -> Settings:
     """Fill in what a configuration leaves open.
 
     Parameters
@@ -84,7 +92,16 @@ def resolve(config: RepositoryConfig, storage_defaults: StorageSettings, cpus: i
         What the kind of storage prefers.
     cpus
         How many processors there are.
+    attribution
+        Labels for the requests; none when left out.
+
+    Raises
+    ------
+    TypeError
+        `attribution` is something else.
     """
+    if attribution is not None and not isinstance(attribution, Attribution):
+        raise TypeError(f"attribution must be an Attribution, not {attribution!r}")
     caching = config.effective("caching")
     manifest = config.effective("manifest")
     fetches = manifest.max_concurrent_manifest_fetches_during_commit
@@ -112,6 +129,7 @@ def resolve(config: RepositoryConfig, storage_defaults: StorageSettings, cpus: i
             **{name: locations.effective(name) for name in LocationCompression.__struct_fields__}
         ),
         max_concurrent_manifest_fetches_during_commit=0 if fetches is None else max(1, fetches),
+        attribution=Attribution() if attribution is None else copy(attribution),
     )
 
 

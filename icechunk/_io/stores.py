@@ -22,6 +22,7 @@ from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._locks import StateLock
 from icechunk._storage_settings import StorageRetriesSettings, StorageTimeoutSettings
 from icechunk._version import __version__
+from icechunk.config import Attribution
 from icechunk.credentials import S3Credentials
 from icechunk.storage import ObjectStorage, ObstoreStorage, S3Storage
 
@@ -56,9 +57,10 @@ def effective(setting: Setting, name: str) -> Any:
 class Clients:
     """The clients for one storage and its settings: made when first needed, anew in each process."""
 
-    def __init__(self, storage: ObjectStorage, settings: StorageSettings) -> None:
+    def __init__(self, storage: ObjectStorage, settings: StorageSettings, attribution: Attribution) -> None:
         self._storage = storage
         self._settings = settings
+        self._user_agent = user_agent(attribution)
         self._lock = StateLock()
         self._made: tuple[int, ObjectStore, ObjectStore] | None = None
 
@@ -77,22 +79,38 @@ class Clients:
         _use_runtime()
         with self._lock:
             if self._made is None or self._made[0] != os.getpid():
-                self._made = (os.getpid(), *_open(self._storage, self._settings))
+                self._made = (os.getpid(), *_open(self._storage, self._settings, self._user_agent))
             return self._made
 
 
-def _open(storage: ObjectStorage, settings: StorageSettings) -> tuple[ObjectStore, ObjectStore]:
+def _open(
+    storage: ObjectStorage, settings: StorageSettings, user_agent: str
+) -> tuple[ObjectStore, ObjectStore]:
     """A client that reads and one that writes; the same, unless their headers differ."""
     if isinstance(storage, ObstoreStorage):
         return storage.store, storage.store
     if isinstance(storage, S3Storage):
-        reader = _s3_store(storage, settings, dict(storage.read_headers))
+        reader = _s3_store(storage, settings, dict(storage.read_headers), user_agent)
         if storage.read_headers == storage.write_headers:
             return reader, reader
-        return reader, _s3_store(storage, settings, dict(storage.write_headers))
+        return reader, _s3_store(storage, settings, dict(storage.write_headers), user_agent)
     raise StorageError(
         f"there is no client for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )
+
+
+def user_agent(attribution: Attribution) -> str:
+    """What requests say about who makes them.
+
+    Examples
+    --------
+    >>> user_agent(Attribution(client="weather/0.9", workload="nightly", principal="me"))
+    'weather/0.9 icechunk-python/... (workload=nightly; principal=me)'
+    """
+    client = f"{attribution.client} " if attribution.client is not None else ""
+    labels = {"workload": attribution.workload, "principal": attribution.principal}
+    comment = "; ".join([f"{name}={label}" for name, label in labels.items() if label is not None])
+    return f"{client}{USER_AGENT}" + (f" ({comment})" if comment else "")
 
 
 def keeps_buffers(storage: ObjectStorage) -> bool:
@@ -103,7 +121,9 @@ def keeps_buffers(storage: ObjectStorage) -> bool:
 # S3
 
 
-def _s3_store(storage: S3Storage, settings: StorageSettings, headers: dict[str, str]) -> S3Store:
+def _s3_store(
+    storage: S3Storage, settings: StorageSettings, headers: dict[str, str], user_agent: str
+) -> S3Store:
     endpoint = _endpoint(storage)
     if endpoint is not None and endpoint.startswith("http://") and not storage.allow_http:
         raise StorageError(
@@ -135,6 +155,7 @@ def _s3_store(storage: S3Storage, settings: StorageSettings, headers: dict[str, 
             client_options=_client_options(
                 settings,
                 headers=headers,
+                user_agent=user_agent,
                 allow_http=storage.allow_http,
                 stream_timeout=_DEFAULT_STREAM_TIMEOUT if patience is None else patience,
             ),
@@ -197,12 +218,17 @@ def _credential(found: S3StaticCredentials) -> S3Credential:
 
 
 def _client_options(
-    settings: StorageSettings, *, headers: dict[str, str], allow_http: bool, stream_timeout: int
+    settings: StorageSettings,
+    *,
+    headers: dict[str, str],
+    user_agent: str,
+    allow_http: bool,
+    stream_timeout: int,
 ) -> ClientConfig:
     timeouts = settings.timeouts or StorageTimeoutSettings()
     options: ClientConfig = {
         "allow_http": allow_http,
-        "user_agent": USER_AGENT,
+        "user_agent": user_agent,
         # A whole request may take long: a stalled one is told by `read_timeout`.
         "timeout": _milliseconds(timeouts.operation_attempt_timeout_ms) or _NO_TIMEOUT,
     }

@@ -68,7 +68,10 @@ class SyncAssets:
         """The storage backend, opened on first use."""
         if self._backend is None:
             self._backend = open_backend(
-                self.cache.storage, self.cache.settings.storage, self.cache.gate
+                self.cache.storage,
+                self.cache.settings.storage,
+                self.cache.gate,
+                self.cache.settings.attribution,
             )
         return self._backend
 

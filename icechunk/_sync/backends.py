@@ -23,6 +23,7 @@ from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
 from icechunk._setting import merged
 from icechunk._storage_settings import StorageSettings
+from icechunk.config import Attribution
 from icechunk.storage import (
     InMemoryStorage,
     LocalFileSystemStorage,
@@ -141,14 +142,18 @@ class SyncBackend(Protocol):
 
 
 def open_backend(
-    storage: Storage, settings: StorageSettings, gate: RequestGate | None = None
+    storage: Storage,
+    settings: StorageSettings,
+    gate: RequestGate | None = None,
+    attribution: Attribution | None = None,
 ) -> SyncBackend:
     """Make the backend for a storage description; settings that are unset take its defaults.
 
     `gate` limits the requests that go over a network; without one there is a limit all the same.
+    `attribution` labels them, where the client is ours.
     """
     if isinstance(storage, WrappedStorage):
-        inner = open_backend(storage.inner, settings, gate)
+        inner = open_backend(storage.inner, settings, gate, attribution)
         backend: SyncBackend = storage.wrap(inner)
         return backend
     if isinstance(storage, InMemoryStorage):
@@ -156,7 +161,8 @@ def open_backend(
     if isinstance(storage, LocalFileSystemStorage):
         return SyncLocalBackend(storage)
     if isinstance(storage, ObjectStorage):
-        return SyncObjectBackend(storage, settings, gate or RequestGate(DEFAULT_REQUESTS))
+        gate = gate or RequestGate(DEFAULT_REQUESTS)
+        return SyncObjectBackend(storage, settings, gate, attribution or Attribution())
     raise StorageError(
         f"there is no backend for a storage of type {type(storage).__name__}", ErrorKind.STORAGE_CONFIG
     )

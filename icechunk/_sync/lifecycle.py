@@ -41,7 +41,7 @@ from icechunk._io.clock import now_us
 from icechunk._io.concurrency import map_concurrently
 from icechunk._io.machine import cpu_count
 from icechunk._io.random import random_id
-from icechunk.config import RepositoryConfig
+from icechunk.config import Attribution, RepositoryConfig
 from icechunk.types import SpecVersion
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
         spec_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Create a repository, with an empty first snapshot and the branch `main`.
 
@@ -100,6 +101,8 @@ class SyncLifecycle(RepositoryState[SessionType]):
             Version of the on-disk format; the newest when left out.
         check_clean_root : bool, default True
             Whether to refuse a location that holds anything.
+        attribution : Attribution, optional
+            Labels for the requests, which the owner of a bucket finds in its access logs.
 
         Returns
         -------
@@ -121,7 +124,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         storage_defaults = storage.default_settings()
         effective = effective_config(storage_defaults, None, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count()))
+        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count(), attribution))
         assets = SyncAssets.of(cache)
         _check_creatable(assets, check_clean_root)
         backend = assets.backend()
@@ -153,6 +156,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         storage: Storage,
         config: RepositoryConfig | None = None,
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Open an existing repository.
 
@@ -164,6 +168,8 @@ class SyncLifecycle(RepositoryState[SessionType]):
             Laid over the stored configuration, member by member, for this object only.
         authorize_virtual_chunk_access : dict of str to credentials, optional
             For each URL prefix of a virtual chunk container that may be read, its credentials.
+        attribution : Attribution, optional
+            Labels for the requests, which the owner of a bucket finds in its access logs.
 
         Returns
         -------
@@ -178,14 +184,16 @@ class SyncLifecycle(RepositoryState[SessionType]):
         """
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
-        provisional = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+        provisional = resolve(
+            effective_config(storage_defaults, None, config), storage_defaults, cpu_count(), attribution
+        )
         cache = AssetCache(storage, provisional)
         found = _find(SyncAssets.of(cache))
         if found is None:
             raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        settings = resolve(effective, storage_defaults, cpu_count())
+        settings = resolve(effective, storage_defaults, cpu_count(), attribution)
         if settings != provisional:
             repo_info = cache.repo_info
             cache = AssetCache(storage, settings)
@@ -208,6 +216,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         authorize_virtual_chunk_access: Mapping[str, AnyCredential | None] | None = None,
         create_version: SpecVersion | int | None = None,
         check_clean_root: bool = True,
+        attribution: Attribution | None = None,
     ) -> Self:
         """Open a repository, or create it if there is none.
 
@@ -220,6 +229,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
             Version of the on-disk format for a repository that has to be created.
         check_clean_root : bool, default True
             Whether to refuse to create one where anything else is.
+        attribution : Attribution, optional
 
         Returns
         -------
@@ -230,18 +240,23 @@ class SyncLifecycle(RepositoryState[SessionType]):
         create, open
         """
         try:
-            return cls.open(storage, config, authorize_virtual_chunk_access)
+            return cls.open(storage, config, authorize_virtual_chunk_access, attribution)
         except RepositoryNotFoundError:
             pass
         try:
             return cls.create(
-                storage, config, authorize_virtual_chunk_access, create_version, check_clean_root
+                storage,
+                config,
+                authorize_virtual_chunk_access,
+                create_version,
+                check_clean_root,
+                attribution,
             )
         except (ConflictError, InvalidInputError):
             # Somebody else may have created it since we looked.
             if cls.fetch_spec_version(storage) is None:
                 raise
-            return cls.open(storage, config, authorize_virtual_chunk_access)
+            return cls.open(storage, config, authorize_virtual_chunk_access, attribution)
 
     @staticmethod
     def exists(storage: Storage, storage_settings: StorageSettings | None = None) -> bool:
@@ -344,7 +359,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         """
         storage_defaults = self.storage.default_settings()
         effective = effective_config(storage_defaults, self._config, config)
-        settings = resolve(effective, storage_defaults, cpu_count())
+        settings = resolve(effective, storage_defaults, cpu_count(), self.attribution)
         cache = self._cache
         if settings != cache.settings:
             cache = AssetCache(self.storage, settings)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import icechunk
+from icechunk import Repository, RepositoryConfig
 from icechunk._async.backends import open_backend_async
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.stores import Clients
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.config import Attribution
 from icechunk.storage import S3Storage, Version, s3_storage
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
@@ -197,6 +200,27 @@ async def test_requests_carry_what_was_asked_for_async(s3_proxy: Proxy, tmp_path
         assert "Credential=test/" in headers["authorization"]
 
 
+async def test_every_request_of_a_repository_is_labelled_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    attribution = Attribution(client="weather/0.9", workload="nightly", principal="me")
+    repo = await Repository.create_async(storage, attribution=attribution)
+    session = await repo.writable_session_async("main")
+    await session.commit_async("nothing", allow_empty=True)
+    opened = await Repository.open_async(storage, attribution=attribution)
+    kept = pickle.loads(pickle.dumps(await opened.reopen_async(RepositoryConfig(max_concurrent_requests=3))))
+    assert kept.attribution == attribution
+    before = len(s3_proxy.headers)
+    await kept.list_branches_async()
+    pickle.loads(pickle.dumps(await kept.readonly_session_async("main")))
+    assert len(s3_proxy.headers) > before + 1
+    agents = {headers["user-agent"] for headers in s3_proxy.headers}
+    assert agents == {f"weather/0.9 {icechunk.user_agent()} (workload=nightly; principal=me)"}
+    assert (await Repository.open_async(storage)).attribution == Attribution()
+    assert s3_proxy.headers[-1]["user-agent"] == icechunk.user_agent()
+    with pytest.raises(TypeError, match="attribution"):
+        await Repository.open_or_create_async(storage, attribution="me")  # type: ignore[arg-type]
+
+
 async def test_anonymous_requests_are_not_signed_async(
     s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,5 +324,5 @@ def test_the_bucket_is_addressed_as_the_endpoint_wants_it(
         monkeypatch.setenv(name, value)
     storage = s3_storage(**{"bucket": "climate", "prefix": "p", "anonymous": True, **options})
     assert isinstance(storage, S3Storage)
-    config = Clients(storage, QUICK).reader().config  # type: ignore[union-attr]
+    config = Clients(storage, QUICK, Attribution()).reader().config  # type: ignore[union-attr]
     assert config.get("endpoint_url_s3", config.get("endpoint")) == endpoint

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import icechunk
+from icechunk import Repository, RepositoryConfig
 from icechunk._sync.backends import open_backend
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.stores import Clients
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk.config import Attribution
 from icechunk.storage import S3Storage, Version, s3_storage
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
@@ -198,6 +201,27 @@ def test_requests_carry_what_was_asked_for(s3_proxy: Proxy, tmp_path: Path) -> N
         assert "Credential=test/" in headers["authorization"]
 
 
+def test_every_request_of_a_repository_is_labelled(s3_proxy: Proxy, tmp_path: Path) -> None:
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    attribution = Attribution(client="weather/0.9", workload="nightly", principal="me")
+    repo = Repository.create(storage, attribution=attribution)
+    session = repo.writable_session("main")
+    session.commit("nothing", allow_empty=True)
+    opened = Repository.open(storage, attribution=attribution)
+    kept = pickle.loads(pickle.dumps(opened.reopen(RepositoryConfig(max_concurrent_requests=3))))
+    assert kept.attribution == attribution
+    before = len(s3_proxy.headers)
+    kept.list_branches()
+    pickle.loads(pickle.dumps(kept.readonly_session("main")))
+    assert len(s3_proxy.headers) > before + 1
+    agents = {headers["user-agent"] for headers in s3_proxy.headers}
+    assert agents == {f"weather/0.9 {icechunk.user_agent()} (workload=nightly; principal=me)"}
+    assert (Repository.open(storage)).attribution == Attribution()
+    assert s3_proxy.headers[-1]["user-agent"] == icechunk.user_agent()
+    with pytest.raises(TypeError, match="attribution"):
+        Repository.open_or_create(storage, attribution="me")  # type: ignore[arg-type]
+
+
 def test_anonymous_requests_are_not_signed(
     s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,5 +325,5 @@ def test_the_bucket_is_addressed_as_the_endpoint_wants_it(
         monkeypatch.setenv(name, value)
     storage = s3_storage(**{"bucket": "climate", "prefix": "p", "anonymous": True, **options})
     assert isinstance(storage, S3Storage)
-    config = Clients(storage, QUICK).reader().config  # type: ignore[union-attr]
+    config = Clients(storage, QUICK, Attribution()).reader().config  # type: ignore[union-attr]
     assert config.get("endpoint_url_s3", config.get("endpoint")) == endpoint
