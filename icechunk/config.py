@@ -328,7 +328,7 @@ class RepositoryConfig(Setting):
         How many entries of the operations log stay in the repository object, 1,000 when
         left out; older ones move to its backups.
     max_concurrent_decodes : int, optional
-        How many metadata files are decoded at once, one for each processor when left out.
+        How many large metadata files are unpacked at once, one for each processor when left out.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The limit on requests under way holds over threads and event loops, and survives cancellation."""
+"""The limit on what is under way holds over threads and event loops, and survives cancellation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import asyncio
 import threading
 import time
 
+import numpy as np
+import pytest
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+
+from icechunk import Repository, RepositoryConfig, in_memory_storage
 from icechunk._io.gate import RequestGate
 
 
@@ -80,3 +86,26 @@ async def test_a_place_handed_to_one_who_is_cancelled_goes_to_the_next() -> None
     await asyncio.gather(first, second, return_exceptions=True)
     assert entered[-1] == 1
     assert gate.under_way == 0
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_large_files_are_unpacked_a_few_at_a_time(blocking: bool) -> None:
+    storage = in_memory_storage()
+    session = Repository.create(storage).writable_session("main")
+    # Small chunks, which do not compress, make a large manifest.
+    array = zarr.create_array(session.store, name="a", shape=(20_000,), chunks=(50,), dtype="f8")
+    array[:] = np.random.default_rng(1).random(20_000)
+    session.commit("many chunks in one manifest")
+    repo = Repository.open(storage, RepositoryConfig(max_concurrent_decodes=1))
+    store = repo.readonly_session("main").store
+
+    async def read_async() -> object:
+        if blocking:
+            return await asyncio.to_thread(store.get_sync, "a/c/7")
+        return await store.get("a/c/7", default_buffer_prototype())
+
+    async with repo._cache.decodes.passing_async():
+        reading = asyncio.create_task(read_async())
+        await asyncio.sleep(0.1)
+        assert not reading.done()
+    assert await reading is not None

@@ -155,7 +155,8 @@ class AsyncAssets:
         key = transaction_log_key(snapshot_id)
         payload, spec_version = await self._fetch_async(key, FileType.TRANSACTION_LOG)
         if len(payload) > _LARGE:
-            log = await run_in_thread_async(decode_transaction_log, payload, spec_version, key)
+            async with self.cache.decodes.passing_async():
+                log = await run_in_thread_async(decode_transaction_log, payload, spec_version, key)
         else:
             log = decode_transaction_log(payload, spec_version, key)
         self.cache.transaction_logs.put(snapshot_id, log, log_weight(log))
@@ -272,7 +273,8 @@ class AsyncAssets:
         backend = await self.backend_async()
         data = await backend.get_async(key, 0, size_bytes)
         if len(data) > _LARGE:
-            unwrapped = await run_in_thread_async(unwrap, data, file_type, key)
+            async with self.cache.decodes.passing_async():
+                unwrapped = await run_in_thread_async(unwrap, data, file_type, key)
         else:
             unwrapped = unwrap(data, file_type, key)
         return unwrapped.payload, unwrapped.spec_version

@@ -35,6 +35,7 @@ class AssetCache:
         "_lock",
         "_made",
         "chunks",
+        "decodes",
         "flights",
         "gate",
         "manifests",
@@ -56,6 +57,7 @@ class AssetCache:
         self.chunks: WeightedCache[tuple[bytes, int, int], Any] = WeightedCache(settings.num_bytes_chunks)
         self.flights: SingleFlight[tuple[str, bytes], Any] = SingleFlight()
         self.gate = RequestGate(settings.max_concurrent_requests)
+        self.decodes = RequestGate(settings.max_concurrent_decodes)
         self.repo_info: tuple[RepoInfo, Version] | None = None
         self._lock = StateLock()
         self._made: dict[object, Any] = {}

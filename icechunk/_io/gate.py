@@ -1,4 +1,4 @@
-"""A limit on what a repository has under way, over all threads and event loops: requests, and commits.
+"""A limit on what a repository has under way, over all threads and event loops: requests, decodes, commits.
 
 Who finds the gate full waits in line as a future, which a thread waits for by
 blocking and a coroutine by awaiting; nothing is bound to an event loop. Who

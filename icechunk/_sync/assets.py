@@ -156,7 +156,8 @@ class SyncAssets:
         key = transaction_log_key(snapshot_id)
         payload, spec_version = self._fetch(key, FileType.TRANSACTION_LOG)
         if len(payload) > _LARGE:
-            log = run_in_thread(decode_transaction_log, payload, spec_version, key)
+            with self.cache.decodes.passing():
+                log = run_in_thread(decode_transaction_log, payload, spec_version, key)
         else:
             log = decode_transaction_log(payload, spec_version, key)
         self.cache.transaction_logs.put(snapshot_id, log, log_weight(log))
@@ -273,7 +274,8 @@ class SyncAssets:
         backend = self.backend()
         data = backend.get(key, 0, size_bytes)
         if len(data) > _LARGE:
-            unwrapped = run_in_thread(unwrap, data, file_type, key)
+            with self.cache.decodes.passing():
+                unwrapped = run_in_thread(unwrap, data, file_type, key)
         else:
             unwrapped = unwrap(data, file_type, key)
         return unwrapped.payload, unwrapped.spec_version
