@@ -152,6 +152,9 @@ class ConflictSolver(Protocol):
                                                                      it is about one
     ======================================  =======================  ============================
 
+    A node that we delete is deleted once: when they have made another one in its place, that stays
+    with either selection.
+
     Examples
     --------
     >>> import icechunk, zarr

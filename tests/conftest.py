@@ -7,14 +7,30 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+import icechunk
 from tests.s3_server import Proxy, running_proxy, running_s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+@pytest.fixture(params=["memory", "local"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
+    """A new, empty storage of each kind that needs no service."""
+    if request.param == "memory":
+        return icechunk.in_memory_storage()
+    return icechunk.local_filesystem_storage(tmp_path / "repository")
+
+
+@pytest.fixture(params=[1, 2])
+def spec_version(request: pytest.FixtureRequest) -> int:
+    version: int = request.param
+    return version
 
 
 @pytest.fixture(scope="session")
