@@ -235,6 +235,10 @@ class ConflictError(IcechunkError):
         )
 
 
+_NAMED = 5
+"""Conflicts that the message of an error names."""
+
+
 class RebaseFailedError(ConflictError):
     """A rebase met conflicts that its solver could not settle.
 
@@ -250,8 +254,15 @@ class RebaseFailedError(ConflictError):
     conflicts: list[Any]
 
     def __init__(self, snapshot: str, conflicts: Sequence[Any]) -> None:
+        named = [
+            str(each.conflict_type).lower() + (f" at `{each.path}`" if each.path else "")
+            for each in conflicts[:_NAMED]
+        ]
+        if len(conflicts) > _NAMED:
+            named.append(f"and {len(conflicts) - _NAMED} more")
         super().__init__(
-            message=f"Rebase failed on snapshot {snapshot}: {len(conflicts)} conflicts found",
+            message=f"Rebase failed on snapshot {snapshot}: {len(conflicts)} conflicts found"
+            + (": " + ", ".join(named) if named else ""),
             kind=ErrorKind.REBASE_FAILED,
         )
         self.args = (snapshot, list(conflicts))

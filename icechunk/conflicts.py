@@ -186,6 +186,8 @@ class ConflictSolver(Protocol):
         Returns
         -------
         VersionSelection
+            Anything else is a TypeError, and the session stays as it was. What `solve` raises
+            comes out of the rebase, with the same effect.
         """
         ...
 
@@ -271,8 +273,25 @@ def require_solver(candidate: object) -> None:
     ------
     TypeError
     """
-    if isinstance(candidate, type) or not isinstance(candidate, ConflictSolver):
+    if isinstance(candidate, type) or not callable(getattr(candidate, "solve", None)):
         raise TypeError(
             f"a conflict solver is an object with a method `solve`, "
             f"such as `ConflictDetector()`, not {candidate!r}"
         )
+
+
+def selected(solver: ConflictSolver, conflict: Conflict) -> VersionSelection:
+    """What a solver says of a conflict.
+
+    Raises
+    ------
+    TypeError
+        It is no selection: that a solver forgot to return one is no reason to fail without a word.
+    """
+    selection: object = solver.solve(conflict)
+    if not isinstance(selection, VersionSelection):
+        raise TypeError(
+            f"{type(solver).__name__}.solve must return a VersionSelection, and returned {selection!r} for "
+            f"{conflict.conflict_type!r} at `{conflict.path}`"
+        )
+    return selection

@@ -21,7 +21,7 @@ from icechunk._core.change_set import ChangeSet, contained
 from icechunk._core.moves import move_node
 from icechunk._core.paths import is_inside, parent_path
 from icechunk._exceptions import IcechunkError
-from icechunk.conflicts import Conflict, ConflictType, VersionSelection
+from icechunk.conflicts import Conflict, ConflictType, VersionSelection, selected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -78,7 +78,7 @@ def rebase_step(
     if not conflicts:
         return changes
     changes = changes.copy()
-    for conflict, selection in [(conflict, solver.solve(conflict)) for conflict in conflicts]:
+    for conflict, selection in [(conflict, selected(solver, conflict)) for conflict in conflicts]:
         settle = _SETTLERS.get((conflict.conflict_type, selection))
         if settle is None or not settle(changes, conflict, theirs):
             raise Unsolved(conflicts)
@@ -412,6 +412,6 @@ def _replayed(changes: ChangeSet, theirs: Snapshot | None, solver: ConflictSolve
         except IcechunkError:
             conflicts.append(Conflict(ConflictType.MoveOperationCannotBeRebased, source))
     for conflict in conflicts:
-        if solver is None or solver.solve(conflict) is not _THEIRS:
+        if solver is None or selected(solver, conflict) is not _THEIRS:
             raise Unsolved(conflicts)
     return other
