@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from icechunk._setting import AwareTime, Checked
-from icechunk.display import Displayed, Form, moment
+from icechunk.display import Displayed, Form, plain
 from icechunk.types import nest_variants
 
 __all__ = [
@@ -71,14 +71,11 @@ class S3StaticCredentials(Displayed, Checked):
     session_token: str | None = None
     expires_after: Annotated[datetime | None, AwareTime()] = None
 
-    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:
         yield "access_key_id", self.access_key_id[:_SHOWN_CHARACTERS] + _HIDDEN
         yield "secret_access_key", _HIDDEN
         yield "session_token", "None" if self.session_token is None else _HIDDEN
-        yield (
-            "expires_after",
-            "None" if self.expires_after is None else moment(self.expires_after.astimezone(UTC)),
-        )
+        yield "expires_after", plain(self.expires_after and self.expires_after.astimezone(UTC), form)
 
     def __repr__(self) -> str:
         # A constructor call would have to spell the secrets.

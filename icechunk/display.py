@@ -1,16 +1,20 @@
-"""How the values of the public API show themselves: `repr`, `str` and notebooks.
+"""How the objects of the public API show themselves: `repr`, `str` and notebooks.
 
 Two families share three spellings:
 
 * settings, which users write down (`icechunk.config`). Their `repr` is the
   constructor call that makes them again, their `str` lists the fields and shows
   what an unset field falls back to (``level: 3 (default)``);
-* a `Result` is something that the library hands out. Both its `repr` and its `str`
-  list the fields.
+* what is `Listed` is handed out by the library: sessions, snapshots, diffs. Both its
+  `repr` and its `str` list the fields.
 
 A listing opens with the qualified public name in angle brackets, then one line a
 field; whatever needs several lines is indented below its name. `_repr_html_` makes
-the same listing foldable, with the colours of the notebook's theme.
+the listing foldable, in the colours of the page around it, and may say more.
+
+Rules of this file and of those who use it: to show something does no I/O and takes no
+lock, because zarr and debuggers do it at any moment. Text becomes part of HTML only by
+way of `escape`, and what is HTML already is `Markup`.
 """
 
 from __future__ import annotations
@@ -24,22 +28,34 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     Fields = Iterable[tuple[str, str]]
 
 _INDENT = "    "
 
+_SHOWN_ITEMS = 100
+
+# Grey and see-through, so that it can be read on a light and on a dark page.
 _STYLE = """<style>
-.icechunk-repr { max-width: 46em; line-height: 1.5; color: var(--jp-content-font-color0, inherit); }
-.icechunk-repr .icechunk-header { border-bottom: 1px solid var(--jp-border-color2, #bbb); }
-.icechunk-repr .icechunk-field-name { color: var(--jp-content-font-color2, #777); }
+.icechunk-repr { max-width: 60em; line-height: 1.5; color: var(--jp-content-font-color0, inherit); }
+.icechunk-repr .icechunk-header { border-bottom: 1px solid rgba(128, 128, 128, 0.5); }
+.icechunk-repr .icechunk-field-name { opacity: 0.7; }
+.icechunk-repr .icechunk-field-value { white-space: pre-wrap; overflow-wrap: anywhere; }
+.icechunk-repr summary { cursor: pointer; }
 .icechunk-repr details > .icechunk-repr { margin-left: 1.5em; }
+.icechunk-repr details > ul { margin: 0 0 0 1.5em; padding: 0; list-style: none; }
 </style>"""
 
 
 class Markup(str):
     """Text that is HTML already; any other text is escaped before it becomes part of HTML."""
+
+    __slots__ = ()
+
+
+class Unfolded(Markup):
+    """HTML that can be folded and is shown unfolded at first."""
 
     __slots__ = ()
 
@@ -88,14 +104,20 @@ class Displayed:
         return f"{_STYLE}\n{shown if isinstance(shown, Markup) else _block(escape(shown))}"
 
 
-class Result(Displayed, msgspec.Struct, frozen=True):
-    """A value that the library hands out: its `repr` lists its fields."""
+class Listed(Displayed):
+    """A mix-in for what the library hands out: its `repr` lists its fields."""
 
-    def _fields(self, form: Form) -> Fields:  # noqa: ARG002
-        return [(name, plain(getattr(self, name))) for name in self.__struct_fields__]
+    __slots__ = ()
 
     def __repr__(self) -> str:
         return str(self)
+
+
+class Result(Listed, msgspec.Struct, frozen=True):
+    """A value that the library hands out."""
+
+    def _fields(self, form: Form) -> Fields:
+        return [(name, plain(getattr(self, name), form)) for name in self.__struct_fields__]
 
 
 def text(value: object, form: Form) -> str:
@@ -112,13 +134,13 @@ def text(value: object, form: Form) -> str:
     return repr(value)
 
 
-def plain(value: object) -> str:
+def plain(value: object, form: Form) -> str:
     """Show the value of a result's field; strings are not quoted."""
     if isinstance(value, str):
         return value
     if isinstance(value, datetime):
-        return moment(value)
-    return text(value, Form.LISTING) if isinstance(value, Displayed) else repr(value)
+        return value.isoformat(sep=" ") if form is Form.HTML else moment(value)
+    return text(value, form) if isinstance(value, Displayed) else repr(value)
 
 
 def quoted(value: str) -> str:
@@ -141,8 +163,7 @@ def mapping(value: dict[str, Any], form: Form) -> str:
         return "{\n" + "\n".join([indented(entry) for entry in entries]) + "\n}"
     if form is Form.LISTING:
         return "".join([f"{key}:\n{indented(text(item, form))}\n" for key, item in value.items()])
-    folds = [_fold(key, text(item, form)) for key, item in value.items()]
-    return _block("".join(folds))
+    return folds([(key, text(item, form)) for key, item in value.items()])
 
 
 def indented(block: str) -> str:
@@ -165,11 +186,27 @@ def constructor(name: str, fields: Fields) -> str:
 
 
 def html(name: str, fields: Fields) -> Markup:
-    """Show a name and its fields as HTML; nested records are folded."""
+    """Show a name and its fields as HTML; what is HTML itself can be folded."""
     rows = [
         _fold(field, value) if isinstance(value, Markup) else _row(field, value) for field, value in fields
     ]
     return _block("\n".join([f'<div class="icechunk-header">{escape(name)}</div>', *rows]))
+
+
+def folds(fields: Sequence[tuple[str, str]]) -> Markup:
+    """Show names as HTML, each with its value folded below it; of very many the first ones."""
+    shown = [_fold(field, value) for field, value in fields[:_SHOWN_ITEMS]]
+    if len(fields) > _SHOWN_ITEMS:
+        shown.append(f"<div>... {len(fields) - _SHOWN_ITEMS} more</div>")
+    return _block("\n".join(shown))
+
+
+def items(lines: Sequence[object], *, limit: int = _SHOWN_ITEMS) -> Markup:
+    """Show a list as HTML, a line for each item; of more than `limit` the first ones."""
+    shown = [f"<li>{escape(str(line))}</li>" for line in lines[:limit]]
+    if len(lines) > limit:
+        shown.append(f"<li>... {len(lines) - limit} more</li>")
+    return Markup(f"<ul>{''.join(shown)}</ul>")
 
 
 def _block(content: str) -> Markup:
@@ -185,4 +222,5 @@ def _row(field: str, value: str) -> str:
 
 def _fold(field: str, value: str) -> str:
     shown = value if isinstance(value, Markup) else escape(value)
-    return f'<details><summary class="icechunk-field-name">{escape(field)}</summary>{shown}</details>'
+    opened = " open" if isinstance(value, Unfolded) else ""
+    return f'<details{opened}><summary class="icechunk-field-name">{escape(field)}</summary>{shown}</details>'

@@ -61,10 +61,10 @@ class RepoStatus(Result, frozen=True):
         elif not isinstance(set_at, datetime) or set_at.tzinfo is None:
             raise TypeError(f"set_at must be a datetime with a time zone, not {set_at!r}")
 
-    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:  # noqa: ARG002
+    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:
         yield "availability", _AVAILABILITY[self.availability]
-        yield "set_at", moment(self.set_at.astimezone(UTC))
-        yield "limited_availability_reason", plain(self.limited_availability_reason)
+        yield "set_at", plain(self.set_at.astimezone(UTC), form)
+        yield "limited_availability_reason", plain(self.limited_availability_reason, form)
 
     def _line(self) -> str:
         """All of it in one line, for the listing of an update."""

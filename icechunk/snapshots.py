@@ -8,11 +8,12 @@ from typing import Any
 
 from msgspec import field
 
-from icechunk.display import Form, Result, quoted
+from icechunk.display import Form, Result, Unfolded, folds, items
 
 __all__ = ["AncestryGraph", "Diff", "ManifestFileInfo", "SnapshotInfo"]
 
 _SHOWN_CHUNKS = 10
+_UNFOLDED_PATHS = 10
 
 
 class SnapshotInfo(Result, frozen=True):
@@ -146,21 +147,8 @@ class Diff(Result, frozen=True):
         """
         return not any(getattr(self, name) for name in self.__struct_fields__)
 
-    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:  # noqa: ARG002
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, set):
-                yield name, "{" + ", ".join(map(quoted, sorted(value))) + "}"
-            elif isinstance(value, dict):
-                chunks = [f"{quoted(path)}: {value[path]}" for path in sorted(value)]
-                yield name, "{" + ", ".join(chunks) + "}"
-            else:
-                yield name, repr(value)
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
+    def _sections(self) -> list[tuple[str, list[str]]]:
+        """What was done to nodes, and to which; the sections that are not empty."""
         sections = [
             ("Groups created", self.new_groups),
             ("Arrays created", self.new_arrays),
@@ -169,10 +157,29 @@ class Diff(Result, frozen=True):
             ("Groups deleted", self.deleted_groups),
             ("Arrays deleted", self.deleted_arrays),
         ]
+        return [(title, sorted(paths)) for title, paths in sections if paths]
+
+    def _fields(self, form: Form) -> Iterable[tuple[str, str]]:  # noqa: ARG002  # the text has no fields
+        for title, paths in self._sections():
+            yield f"{title} ({len(paths)})", _unfolded_if_short(paths)
+        if self.updated_chunks:
+            chunks = sorted(self.updated_chunks.items())
+            number = sum([len(coordinates) for _, coordinates in chunks])
+            arrays = [
+                (f"{path} ({len(coordinates)})", items(coordinates, limit=_SHOWN_CHUNKS))
+                for path, coordinates in chunks
+            ]
+            yield f"Chunks updated ({number})", Unfolded(folds(arrays))
+        if self.moved_nodes:
+            moves = [f"{old} -> {new}" for old, new in self.moved_nodes]
+            yield f"Nodes moved/renamed ({len(moves)})", _unfolded_if_short(moves)
+        if self.is_empty():
+            yield "changes", "none"
+
+    def __str__(self) -> str:
         lines: list[str] = []
-        for title, paths in sections:
-            if paths:
-                lines += [f"{title}:", *[f"    {path}" for path in sorted(paths)], ""]
+        for title, paths in self._sections():
+            lines += [f"{title}:", *[f"    {path}" for path in paths], ""]
         if self.updated_chunks:
             lines.append("Chunks updated:")
             for path in sorted(self.updated_chunks):
@@ -180,6 +187,11 @@ class Diff(Result, frozen=True):
         if self.moved_nodes:
             lines += ["Nodes moved/renamed:", *[f"    {old} -> {new}" for old, new in self.moved_nodes], ""]
         return "".join([line + "\n" for line in lines])
+
+
+def _unfolded_if_short(lines: list[str]) -> str:
+    shown = items(lines)
+    return Unfolded(shown) if len(lines) <= _UNFOLDED_PATHS else shown
 
 
 def _chunk_lines(path: str, chunks: list[list[int]]) -> list[str]:

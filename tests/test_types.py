@@ -115,7 +115,22 @@ def test_diff_is_told_in_sections() -> None:
     assert not diff.is_empty()
     assert diff != Diff()
     assert pickle.loads(pickle.dumps(diff)) == diff
-    assert "icechunk.snapshots.Diff" in diff._repr_html_()
+
+
+def test_a_notebook_folds_the_sections_of_a_diff() -> None:
+    html = Diff(
+        new_arrays={f"/{index}" for index in range(1000)},
+        deleted_groups={"/<b>"},
+        updated_chunks={"/a": [[index, 0] for index in range(12)], "/b": [[3]]},
+        moved_nodes=[("/x", "/y")],
+    )._repr_html_()
+    assert "icechunk.snapshots.Diff" in html
+    assert html.count("<details open>") == 3  # all but the long one
+    for shown in ("Arrays created (1000)", "... 900 more", "/a (12)", "[9, 0]", "... 2 more", "/x -&gt; /y"):
+        assert shown in html
+    for not_shown in ("Groups created", "<b>", "[10, 0]"):
+        assert not_shown not in html
+    assert "none" in Diff()._repr_html_()
 
 
 def test_empty_diff() -> None:
