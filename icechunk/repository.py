@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from icechunk import display
 from icechunk._async.repository import AsyncRepository
 from icechunk._io.asset_cache import AssetCache
 from icechunk._sync.repository import SyncRepository
@@ -166,11 +165,4 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
             virtual_access=state["virtual_access"],
             config_version=state["config_version"],
             commit_metadata=state["commit_metadata"],
-        )
-
-    def __repr__(self) -> str:
-        shown = display.indented(str(self.storage))
-        return (
-            f"<icechunk.Repository (v{int(self._spec_version)})>\n"
-            f"storage:\n{shown}\nconfig: <RepositoryConfig ...>\n"
         )

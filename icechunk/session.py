@@ -92,17 +92,3 @@ class Session(SyncSession, AsyncSession):
         self._state = SessionState(
             snapshot, state["spec_version"], branch=None, mode=SessionMode.readonly, commit_metadata={}
         )
-
-    def __repr__(self) -> str:
-        state = self._state
-        lines = [
-            "<icechunk.session.Session>",
-            f"read_only: {state.read_only}",
-            f"snapshot_id: {self.snapshot_id}",
-        ]
-        if not state.read_only:
-            lines += [
-                f"branch: {state.branch}",
-                f"has_uncommitted_changes: {not state.changes.is_empty()}",
-            ]
-        return "\n".join([*lines, ""])

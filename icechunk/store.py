@@ -9,13 +9,14 @@ session.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from icechunk._exceptions import ErrorKind, ReadOnlyError, SessionStateError
 from icechunk._io.concurrency import map_concurrently_async
+from icechunk.display import Form, Listed, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import BufferPrototype
 
+    from icechunk.display import Fields
     from icechunk.session import Session
 
 __all__ = ["IcechunkStore"]
@@ -68,7 +70,7 @@ async def _ended_async() -> AsyncIterator[str]:
     yield
 
 
-class IcechunkStore(Store):
+class IcechunkStore(Listed, Store):
     """A session as a zarr store. Made by `Session.store`.
 
     Examples
@@ -81,6 +83,8 @@ class IcechunkStore(Store):
     >>> sorted(store.list())
     ['a/c/0', 'a/c/1', 'a/zarr.json', 'zarr.json']
     """
+
+    _shown_as: ClassVar[str] = "icechunk.IcechunkStore"
 
     supports_writes = True
     supports_deletes = True
@@ -99,19 +103,13 @@ class IcechunkStore(Store):
     def __hash__(self) -> int:
         return hash(self._session)
 
-    def __repr__(self) -> str:
+    def _fields(self, form: Form) -> Fields:
         session = self._session
-        lines = [
-            "<icechunk.IcechunkStore>",
-            f"read_only: {self.read_only}",
-            f"snapshot_id: {session.snapshot_id}",
-        ]
-        if session.branch is not None:
-            lines.append(f"branch: {session.branch}")
-        return "\n".join([*lines, ""])
-
-    def __str__(self) -> str:
-        return repr(self)
+        yield "read_only", str(self.read_only)
+        yield "snapshot_id", session.snapshot_id
+        yield "branch", str(session.branch)
+        if form is Form.HTML:
+            yield "session", text(session, form)
 
     def with_read_only(self, read_only: bool = False) -> IcechunkStore:
         """The same store with another setting of `read_only`.

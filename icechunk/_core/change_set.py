@@ -110,6 +110,18 @@ class ChunkTable:
             return columns.coords
         return sorted_coordinates(np.concatenate([columns.coords, removed]))
 
+    def count(self) -> int:
+        """How many chunks were written or removed; changes nothing, so that readers need no lock for it."""
+        # First, because what leaves it is in the columns by then.
+        recent = tuple(self.recent)
+        columns, removed = self.columns, self.removed
+        settled = len(removed) + (0 if columns is None else len(columns))
+        if not settled:
+            return len(recent)
+        new = [at for at in recent if columns is None or columns.find(at) is None]
+        again = contained(np.array(new, np.uint32).reshape(len(new), self.ndim), removed)
+        return settled + len(new) - int(again.sum())
+
     def _settle(self) -> None:
         """Turn what came one by one into columns; readers find it in one of the two at any time."""
         recent = self.recent
@@ -233,11 +245,11 @@ class ChangeSet:
 
     def created_nodes(self) -> list[Node]:
         """The nodes that the base does not have under any path."""
-        return [node for node in self.new_nodes.values() if node.id not in self.moved_nodes]
+        return [node for node in tuple(self.new_nodes.values()) if node.id not in self.moved_nodes]
 
     def removed_nodes(self) -> list[Node]:
         """The nodes of the base that are not there any more under any path."""
-        return [node for node in self.deleted_nodes.values() if node.id not in self.moved_nodes]
+        return [node for node in tuple(self.deleted_nodes.values()) if node.id not in self.moved_nodes]
 
     def moved_paths(self) -> list[tuple[Node, str]]:
         """The moved nodes as they are now and their old paths, in the order of the new paths' components."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import SnapshotEntry
     from icechunk._format.snapshot import Node, Snapshot
@@ -42,6 +43,31 @@ def session_status(state: SessionState) -> Diff:
         },
         moved_nodes=[(old_path, node.path) for node, old_path in changes.moved_paths()],
     )
+
+
+def changes_in_short(changes: ChangeSet) -> str:
+    """How much a session has changed, in one line; empty if nothing.
+
+    Takes no lock, so that it waits for no writer: while others record, the numbers may be of moments a
+    little apart.
+    """
+    done = {
+        "created": changes.created_nodes(),
+        "updated": list(changes.updated_nodes.values()),
+        "deleted": changes.removed_nodes(),
+        "moved": list(changes.moved_nodes.values()),
+    }
+    counts = []
+    for verb, nodes in done.items():
+        arrays = sum([node.array is not None for node in nodes])
+        counts += [("group", verb, len(nodes) - arrays), ("array", verb, arrays)]
+    chunks = [table.count() for table in tuple(changes.chunks.values())]
+    counts.append(("chunk", "updated", sum(chunks)))
+    return ", ".join([_counted(noun, verb, number) for noun, verb, number in counts if number])
+
+
+def _counted(noun: str, verb: str, number: int) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'} {verb}"
 
 
 def _paths(nodes: Iterable[Node], *, arrays: bool) -> set[str]:

@@ -7,6 +7,7 @@ from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from icechunk._exceptions import ErrorKind, FormatError
+from icechunk.display import Form, Listed, Unfolded, text
 from icechunk.types import SpecVersion
 
 if TYPE_CHECKING:
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
     from icechunk._io.asset_cache import AssetCache
     from icechunk.config import Attribution, RepositoryConfig
     from icechunk.credentials import AnyCredential
+    from icechunk.display import Fields
     from icechunk.storage import Storage, Version
 
 SessionType = TypeVar("SessionType")
 """The class of the sessions that a repository opens."""
 
 
-class RepositoryState(ABC, Generic[SessionType]):
+class RepositoryState(Listed, ABC, Generic[SessionType]):
     """An open repository: its storage, effective configuration, spec version and caches.
 
     Attributes of instances are set by `_assemble`; the public class adds how a session is made.
@@ -139,6 +141,15 @@ class RepositoryState(ABC, Generic[SessionType]):
                 f"version {int(self._spec_version)}: upgrade it first",
                 ErrorKind.UNSUPPORTED_SPEC_VERSION,
             )
+
+    def _name(self) -> str:
+        return f"icechunk.Repository (v{int(self._spec_version)})"
+
+    def _fields(self, form: Form) -> Fields:
+        storage = text(self.storage, form)
+        yield "storage", Unfolded(storage) if form is Form.HTML else storage
+        # Too long for a text of its own: `config` is there to be printed.
+        yield "config", text(self._config, form) if form is Form.HTML else "<RepositoryConfig ...>"
 
     @abstractmethod
     def _new_session(self, state: SessionState) -> SessionType:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from icechunk._core.diff import session_status
+from icechunk._core.diff import changes_in_short, session_status
 from icechunk._core.ids import id_text
+from icechunk.display import Form, Listed
+from icechunk.types import SessionMode
 
 if TYPE_CHECKING:
     from icechunk._core.session_state import SessionState
     from icechunk._io.asset_cache import AssetCache
     from icechunk.config import RepositoryConfig
     from icechunk.credentials import AnyCredential
+    from icechunk.display import Fields
     from icechunk.snapshots import Diff
-    from icechunk.types import SessionMode
 
 
-class SessionBase:
+class SessionBase(Listed):
     """A view of a repository at one snapshot, with the changes made on top of it."""
+
+    _shown_as: ClassVar[str] = "icechunk.session.Session"
 
     _state: SessionState
     _cache: AssetCache
@@ -118,3 +122,15 @@ class SessionBase:
             Kind `read-only-session`.
         """
         self._state.discard_changes()
+
+    def _fields(self, form: Form) -> Fields:
+        # Without the lock: a change set and its base belong together also while a commit lands.
+        branch, mode, changes = self._state.branch, self._state.mode, self._state.changes
+        read_only = mode is SessionMode.readonly
+        yield ("mode", mode.name) if form is Form.HTML else ("read_only", str(read_only))
+        yield "snapshot_id", id_text(changes.base.id)
+        if not read_only:
+            yield "branch", str(branch)
+            yield "has_uncommitted_changes", str(not changes.is_empty())
+            if form is Form.HTML and (summary := changes_in_short(changes)):
+                yield "changes", summary
