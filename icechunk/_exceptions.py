@@ -270,7 +270,7 @@ class RebaseFailedError(ConflictError):
         self.conflicts = list(conflicts)
 
     def __repr__(self) -> str:
-        return f"icechunk.RebaseFailedError(snapshot={self.snapshot}, conflicts={self.conflicts})"
+        return f'icechunk.RebaseFailedError(snapshot="{self.snapshot}", conflicts={self.conflicts})'
 
 
 class NotFoundError(IcechunkError, KeyError):

@@ -215,6 +215,9 @@ class ConflictDetector(ConflictSolver):
         """
         return VersionSelection.Fail
 
+    def __repr__(self) -> str:
+        return "icechunk.conflicts.ConflictDetector()"
+
 
 class BasicConflictSolver(ConflictSolver):
     """Solves conflicts about chunks that both sides wrote, and about deleting what they updated.
@@ -264,6 +267,17 @@ class BasicConflictSolver(ConflictSolver):
         VersionSelection
         """
         return self._selections.get(conflict.conflict_type, VersionSelection.Fail)
+
+    def __repr__(self) -> str:
+        arguments = [
+            f"on_chunk_conflict=icechunk.{self._selections[ConflictType.ChunkDoubleUpdate]!r}",
+            f"fail_on_delete_of_updated_array={self._fails_on(ConflictType.DeleteOfUpdatedArray)}",
+            f"fail_on_delete_of_updated_group={self._fails_on(ConflictType.DeleteOfUpdatedGroup)}",
+        ]
+        return f"icechunk.conflicts.BasicConflictSolver({', '.join(arguments)})"
+
+    def _fails_on(self, conflict_type: ConflictType) -> bool:
+        return self._selections[conflict_type] is VersionSelection.Fail
 
 
 def require_solver(candidate: object) -> None:

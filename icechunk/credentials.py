@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from icechunk._setting import AwareTime, Checked
-from icechunk.display import Displayed, Form, plain
+from icechunk.display import Form, Listed, plain
 from icechunk.types import nest_variants
 
 __all__ = [
@@ -35,7 +35,7 @@ _HIDDEN = "****"
 _SHOWN_CHARACTERS = 4
 
 
-class S3StaticCredentials(Displayed, Checked):
+class S3StaticCredentials(Listed, Checked):
     """A key pair for S3, with an optional session token.
 
     Parameters
@@ -77,10 +77,6 @@ class S3StaticCredentials(Displayed, Checked):
         yield "session_token", "None" if self.session_token is None else _HIDDEN
         yield "expires_after", plain(self.expires_after and self.expires_after.astimezone(UTC), form)
 
-    def __repr__(self) -> str:
-        # A constructor call would have to spell the secrets.
-        return str(self)
-
 
 class S3Credentials:
     """How to sign requests to S3; one of the nested classes.
@@ -116,6 +112,11 @@ class _Static(S3Credentials, Checked):
     """Use a fixed key pair."""
 
     credentials: S3StaticCredentials
+
+    def __repr__(self) -> str:
+        # In one line, as its siblings.
+        fields = [f"{name}={value}" for name, value in self.credentials._fields(Form.LISTING)]
+        return f"Static(credentials=S3StaticCredentials({', '.join(fields)}))"
 
 
 nest_variants(S3Credentials)

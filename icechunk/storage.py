@@ -393,7 +393,7 @@ class S3Storage(ObjectStorage, frozen=True):
 
     def _details(self) -> Fields:
         yield "bucket", self.bucket
-        options = "prefix region endpoint_url allow_http anonymous force_path_style requester_pays"
+        options = "prefix region endpoint_url anonymous allow_http force_path_style requester_pays"
         for name in options.split():
             if value := getattr(self, name):
                 yield name, str(value)
