@@ -7,7 +7,6 @@ a few forged bytes cannot claim the memory of the machine.
 from __future__ import annotations
 
 import sys
-import threading
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -31,22 +30,15 @@ MAX_LOCATION_SIZE = 1024
 
 DEFAULT_LEVEL = 3
 
-_SMALL = 1 << 20
-"""Bytes up to which a compressor is kept for the next file; it holds memory by what it packed."""
-
+_SMALL = 1 << 16
+_MOST_IDLE = 4
 _STEP = 4 << 20
 _REMEMBERED = 4096
 _BOUNDS = zstd.CompressionParameter.compression_level.bounds()
 
 
-class _Packers(threading.local):
-    """The compressors of a thread by level: to make one takes longer than to pack a small file."""
-
-    def __init__(self) -> None:
-        self.by_level: dict[int, zstd.ZstdCompressor] = {}
-
-
-_packers = _Packers()
+_idle: dict[int, list[zstd.ZstdCompressor]] = {}
+"""By level, packers that nobody uses at the moment."""
 
 
 def compress(data: Data, level: int = DEFAULT_LEVEL) -> bytes:
@@ -54,10 +46,15 @@ def compress(data: Data, level: int = DEFAULT_LEVEL) -> bytes:
     level = _clamp(level)
     if len(data) > _SMALL:
         return zstd.compress(data, level)
-    # Not there while it is in use, so that none is used again after an error or an interrupt.
-    packer = _packers.by_level.pop(level, None) or zstd.ZstdCompressor(level)
-    packed = packer.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
-    _packers.by_level[level] = packer
+    # To set up a packer takes longer than to pack a few hundred bytes.
+    idle = _idle.setdefault(level, [])
+    try:
+        packer = idle.pop()
+    except IndexError:
+        packer = zstd.ZstdCompressor(level)
+    packed = packer.compress(data, packer.FLUSH_FRAME)
+    if len(idle) < _MOST_IDLE:
+        idle.append(packer)
     return packed
 
 

@@ -3,15 +3,17 @@
 A buffer is written children first, from its end to its start, because what
 refers to an object must stand before it. The place of an object is given as its
 distance from the end, which does not change while the buffer grows. `Builder.table`
-writes one table, `Builder.tables` many of the same shape from columns. See
+writes one table, `Builder.tables` many of the same shape from columns, and
+`Builder.block` gives room for records of several objects each. See
 `flatbuffers` for the layout, and for slots.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from struct import Struct, pack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +21,9 @@ from icechunk._exceptions import ErrorKind, FormatError
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from icechunk._format.flatbuffers import Column, Data, Places
 
@@ -201,7 +203,7 @@ class Builder:
             if value is not None
         }
         offsets, size, alignment = _lay_out({slot: (n, _natural(n)) for slot, n in sizes.items()})
-        vtable = self._vtable(offsets, size)
+        vtable = self._vtable(_vtable_content(offsets, size))
         # The fields after the first 4 bytes are what is aligned.
         self._reserve(size, alignment, lead=4)
         base = len(self._data) - self._used
@@ -241,27 +243,15 @@ class Builder:
         ndarray of int64
             The place of each table.
         """
-        shapes = {slot: (column.itemsize, _alignment(column.dtype)) for slot, column in columns.items()}
-        shapes |= dict.fromkeys(children, (4, 4))
-        if vector is not None:
-            shapes[vector[0]] = (4, 4)
-        offsets, size, alignment = _lay_out(shapes)
-        vtable = self._vtable(offsets, size)
-        names = ["vtable", *(f"{slot}" for slot in offsets)]
-        formats: list[Any] = ["<i4"]
-        formats += [columns[slot].dtype if slot in columns else "<u4" for slot in offsets]
-        places = [0, *offsets.values()]
-        stride = (size + 3) & ~3
-        if vector is not None:
-            width = vector[1].shape[1]
-            names += ["count", "elements"]
-            formats += ["<u4", ("<u4", (width,))]
-            places += [stride, stride + 4]
-            stride += 4 + 4 * width
-        stride = -(-stride // alignment) * alignment
-        self._reserve(count * stride, alignment, lead=4)
-        dtype = np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": stride})
-        rows: Column = np.ndarray((count,), dtype, self._data, len(self._data) - self._used)
+        shape = _shape_in_row(
+            tuple([(slot, column.dtype) for slot, column in columns.items()]),
+            tuple(children),
+            None if vector is None else (vector[0], vector[1].shape[1]),
+        )
+        offsets, stride = shape.offsets, shape.dtype.itemsize
+        vtable = self._vtable(shape.vtable)
+        self._reserve(count * stride, shape.alignment, lead=4)
+        rows: Column = np.ndarray((count,), shape.dtype, self._data, len(self._data) - self._used)
         own: Places = self._used - stride * np.arange(count, dtype=np.int64)
         rows["vtable"] = vtable - own
         for slot, column in columns.items():
@@ -269,11 +259,15 @@ class Builder:
         for slot, targets in children.items():
             rows[f"{slot}"] = own - offsets[slot] - targets
         if vector is not None:
-            # `dtype` has named fields, made just above; NumPy's types cannot know.
-            rows[f"{vector[0]}"] = dtype.fields["count"][1] - offsets[vector[0]]  # type: ignore[index]
-            rows["count"] = width
+            rows[f"{vector[0]}"] = shape.size - offsets[vector[0]]
+            rows["count"] = vector[1].shape[1]
             rows["elements"] = vector[1]
         return own
+
+    def block(self, size: int) -> Block:
+        """Take `size` words of 4 bytes for objects that are laid out by the caller."""
+        self._reserve(4 * size, 8, lead=4)
+        return Block(self, self._used)
 
     def _reserve(self, size: int, alignment: int, lead: int = 0) -> None:
         """Take `size` bytes such that what is `lead` bytes into them is aligned."""
@@ -299,11 +293,8 @@ class Builder:
         _U32.pack_into(self._data.data, len(self._data) - self._used, count)
         return self._used
 
-    def _vtable(self, offsets: Mapping[int, int], size: int) -> int:
-        entries = [0] * (max(offsets, default=-1) + 1)
-        for slot, offset in offsets.items():
-            entries[slot] = offset
-        content = pack(f"<{len(entries) + 2}H", 4 + 2 * len(entries), size, *entries)
+    def _vtable(self, content: builtins.bytes) -> int:
+        """Write a vtable, or find the one that is there already."""
         place = self._vtables.get(content)
         if place is None:
             self._reserve(len(content), 2)
@@ -311,6 +302,162 @@ class Builder:
             self._data[start : start + len(content)] = np.frombuffer(content, np.uint8)
             place = self._vtables[content] = self._used
         return place
+
+
+class Block:
+    """Room for many objects of any size, so that those of one record lie side by side.
+
+    That packs better than a row of tables here and a row of texts there: the distance from a table to its
+    text is the same in each record, and what is alike in two neighbours is one long match.
+
+    All positions count words of 4 bytes from the start of the block. A table with a number of 8 bytes needs
+    an even one. Made by `Builder.block`.
+    """
+
+    __slots__ = ("_builder", "_top")
+
+    def __init__(self, builder: Builder, top: int) -> None:
+        self._builder = builder
+        self._top = top
+
+    def places(self, at: Places) -> Places:
+        """The places of objects, as the builder's other methods take them."""
+        return self._top - 4 * at
+
+    def tables(
+        self,
+        at: Places,
+        columns: Mapping[int, Column],
+        targets: Mapping[int, Places],
+        optional: tuple[int, Places] | None = None,
+    ) -> None:
+        """Write tables of one type.
+
+        Parameters
+        ----------
+        at : ndarray of int64
+            Where each table comes to stand; it takes `table_words`.
+        columns : mapping of int to ndarray
+            By slot: the scalars or structs (``V<size>``) within the tables, which have them in this order,
+            but those of less than a word at the end. An 8-byte number must come to stand after an odd
+            number of words.
+        targets : mapping of int to ndarray of int64
+            By slot: the positions of the objects that the tables refer to.
+        optional : (int, ndarray of int64), optional
+            A slot, and the position of an object for each table, 0 where the table does without.
+        """
+        if not len(at):
+            return
+        widths = [(slot, column.dtype) for slot, column in columns.items()]
+        shape = _shape_in_block(tuple(widths), (*targets, *(optional or ())[:1]))
+        tables: Column = np.zeros(len(at), shape.dtype)
+        for slot, column in columns.items():
+            tables[f"{slot}"] = column
+        for slot, positions in targets.items():
+            tables[f"{slot}"] = 4 * (positions - at) - shape.offsets[slot]
+        vtables = np.asarray(self._builder._vtable(shape.vtable))
+        if optional is not None:
+            slot, positions = optional
+            present = positions != 0
+            tables[f"{slot}"] = np.where(present, 4 * (positions - at) - shape.offsets[slot], 0)
+            if not present.all():
+                others = {other: offset for other, offset in shape.offsets.items() if other != slot}
+                without = self._builder._vtable(_vtable_content(others, shape.size))
+                vtables = np.where(present, vtables, without)
+        tables["vtable"] = vtables - self.places(at)
+        whole = f"V{shape.dtype.itemsize}"
+        self._words(whole)[at] = tables.view(whole)
+
+    def references(self, at: Places, targets: Places) -> None:
+        """Write references, such as the elements of vectors of tables."""
+        self._words("<u4")[at] = 4 * (targets - at)
+
+    def numbers(self, at: Places, values: Column) -> None:
+        """Write words, such as the counts of vectors."""
+        self._words("<u4")[at] = values
+
+    def copy(self, at: Places, source: Column, starts: Column, sizes: Places) -> None:
+        """Copy slices of `source`, an array of words; not many sizes should differ."""
+        for rows, size in _by_size(sizes):
+            dtype = np.dtype(f"V{4 * size}")
+            slices: Column = np.ndarray((len(source) - size + 1,), dtype, source, strides=(4,))
+            self._words(dtype)[at[rows]] = slices[starts[rows]]
+
+    def _words(self, dtype: DTypeLike) -> Column:
+        """Each possible position of an object in the buffer, from the start of the block on."""
+        data = self._builder._data[-self._top :]
+        dtype = np.dtype(dtype)
+        return np.ndarray(((len(data) - dtype.itemsize) // 4 + 1,), dtype, data, strides=(4,))
+
+
+def table_words(*sizes: int) -> int:
+    """Words that a table takes whose fields have these sizes in bytes, 4 for a reference."""
+    return (4 + sum(sizes) + 3) >> 2
+
+
+class _Shape(NamedTuple):
+    """How tables of one kind are laid out; `dtype` has their fields, named by their slots."""
+
+    offsets: dict[int, int]
+    size: int
+    alignment: int
+    vtable: bytes
+    dtype: np.dtype[Any]
+
+
+@lru_cache(maxsize=256)
+def _shape_in_row(
+    columns: tuple[tuple[int, np.dtype[Any]], ...], children: tuple[int, ...], vector: tuple[int, int] | None
+) -> _Shape:
+    """The shape of `Builder.tables`; `vector` is the slot and count of what is right behind each table."""
+    shapes = {slot: (dtype.itemsize, _alignment(dtype)) for slot, dtype in columns}
+    shapes |= dict.fromkeys(children if vector is None else (*children, vector[0]), (4, 4))
+    offsets, size, alignment = _lay_out(shapes)
+    vtable = _vtable_content(offsets, size)
+    names, formats, places = _members(columns, offsets)
+    size = (size + 3) & ~3
+    stride = size
+    if vector is not None:
+        names += ["count", "elements"]
+        formats += ["<u4", ("<u4", (vector[1],))]
+        places += [size, size + 4]
+        stride += 4 + 4 * vector[1]
+    stride = -(-stride // alignment) * alignment
+    return _Shape(offsets, size, alignment, vtable, _row_dtype(names, formats, places, stride))
+
+
+@lru_cache(maxsize=256)
+def _shape_in_block(columns: tuple[tuple[int, np.dtype[Any]], ...], children: tuple[int, ...]) -> _Shape:
+    """The shape of `Block.tables`."""
+    sizes = {slot: dtype.itemsize for slot, dtype in columns} | dict.fromkeys(children, 4)
+    slots = sorted(sizes, key=lambda slot: -min(sizes[slot], 4))
+    *starts, size = accumulate([sizes[slot] for slot in slots], initial=4)
+    offsets = dict(zip(slots, starts, strict=True))
+    dtype = _row_dtype(*_members(columns, offsets), (size + 3) & ~3)
+    return _Shape(offsets, size, 4, _vtable_content(offsets, size), dtype)
+
+
+def _members(
+    columns: tuple[tuple[int, np.dtype[Any]], ...], offsets: Mapping[int, int]
+) -> tuple[list[str], list[Any], list[int]]:
+    """Names, formats and offsets of what is in a table."""
+    formats = dict(columns)
+    return (
+        ["vtable", *map(str, offsets)],
+        ["<i4", *(formats.get(slot, "<u4") for slot in offsets)],
+        [0, *offsets.values()],
+    )
+
+
+def _row_dtype(names: list[str], formats: list[Any], offsets: list[int], size: int) -> np.dtype[Any]:
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": size})
+
+
+def _vtable_content(offsets: Mapping[int, int], size: int) -> bytes:
+    entries = [0] * (max(offsets, default=-1) + 1)
+    for slot, offset in offsets.items():
+        entries[slot] = offset
+    return pack(f"<{len(entries) + 2}H", 4 + 2 * len(entries), size, *entries)
 
 
 def _lay_out(shapes: Mapping[int, tuple[int, int]]) -> tuple[dict[int, int], int, int]:
@@ -375,14 +522,25 @@ def _copy_slices(
     source: NDArray[np.uint8], starts: Places, sizes: Places, target: NDArray[np.uint8], positions: Places
 ) -> None:
     """Copy many slices, those of one size at once: k distinct sizes need k * k / 2 bytes, so k is small."""
-    order = np.argsort(sizes, kind="stable")
+    for rows, size in _by_size(sizes):
+        view: Column = np.ndarray((len(source) - size + 1,), f"V{size}", source, strides=(1,))
+        _scatter(target, positions[rows], view[starts[rows]])
+
+
+def _by_size(sizes: Places) -> Iterator[tuple[Places, int]]:
+    """The rows of each size but 0, and the size."""
+    if not len(sizes):
+        return
+    if (sizes == sizes[0]).all():
+        if sizes[0]:
+            yield np.arange(len(sizes)), int(sizes[0])
+        return
+    order = np.argsort(sizes.astype(np.uint16) if sizes.max() < 65536 else sizes, kind="stable")
     ordered = sizes[order]
     edges = [0, *(np.flatnonzero(np.diff(ordered)) + 1).tolist(), len(order)]
     for low, high in pairwise(edges):
         if high > low and (size := int(ordered[low])):
-            rows = order[low:high]
-            view: Column = np.ndarray((len(source) - size + 1,), f"V{size}", source, strides=(1,))
-            _scatter(target, positions[rows], view[starts[rows]])
+            yield order[low:high], size
 
 
 def _scatter(data: NDArray[np.uint8], positions: Places, values: Column) -> None:

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icechunk._exceptions import ErrorKind, FormatError, RefNotFoundError, SnapshotNotFoundError
+from icechunk._format.flatbuffer_builder import Block, table_words
 from icechunk._format.flatbuffers import Builder, Reader, Table, Tables, u8, u64
 from icechunk._format.repo_info import (
     MAIN_BRANCH,
@@ -51,7 +52,7 @@ from icechunk._format.repo_info import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from icechunk._format.flatbuffers import Column, Data, Places
 
@@ -264,11 +265,11 @@ def encode_repo(info: RepoInfo) -> memoryview:
     if MAIN_BRANCH not in info.branches:
         raise RefNotFoundError(f"a repository needs a branch `{MAIN_BRANCH}`", ErrorKind.BRANCH_NOT_FOUND)
     rows = len(info.snapshot_rows) + len(info.metadata_rows) + len(info.update_rows)
-    builder = Builder(len(info.pool) + 64 * rows + 4096)
-    place_of = _write_pool(builder, info)
+    builder = Builder(len(info.pool) + len(info.added) + 32 * rows + 4096)
+    pool = _Pool(info)
     fields: dict[int, bytes | int | None] = {
-        7: _write_updates(builder, info, place_of),
-        4: _write_snapshots(builder, info, place_of),
+        7: _write_updates(builder, info, pool),
+        4: _write_snapshots(builder, info, pool),
         8: None if info.repo_before_updates is None else builder.string(info.repo_before_updates),
         6: _write_properties(builder, info.raw_metadata),
         5: _write_status(builder, info.status),
@@ -284,122 +285,130 @@ def encode_repo(info: RepoInfo) -> memoryview:
     return builder.finish(builder.table(fields))
 
 
-def _write_pool(builder: Builder, info: RepoInfo) -> Callable[[Column], Places]:
-    """Write what the rows refer to; a function from positions in the pool to places.
+class _Pool:
+    """What the rows of a state refer to, as words of 4 bytes."""
 
-    The used vectors go into one blob, where they lie 4-aligned as in the pool. When the
-    pool is mostly in use, as after one change of what we wrote, its used end is copied as it is.
+    def __init__(self, info: RepoInfo) -> None:
+        # Of the last text the zero byte may be missing.
+        end = bytes(8 - (len(info.pool) + len(info.added)) % 4)
+        self.words = np.frombuffer(b"".join((info.pool, info.added, end)), "<u4")
+
+    def texts(self, positions: Column) -> Places:
+        """Words that each text takes with its count and a zero byte; none at position 0."""
+        return self._sizes(positions, 1, 5)
+
+    def vectors(self, positions: Column, width: int = 1) -> Places:
+        """Words that each vector takes whose elements have `width` bytes; none at position 0."""
+        return self._sizes(positions, width, 4)
+
+    def _sizes(self, positions: Column, width: int, more: int) -> Places:
+        if not positions.any():
+            return np.zeros(len(positions), np.int64)
+        sizes: Places = (self.words[positions >> 2].astype(np.int64) * width + more + 3) >> 2
+        return sizes if positions.all() else np.where(positions == 0, 0, sizes)
+
+    def write(self, block: Block, at: Places, positions: Column, sizes: Places) -> None:
+        """Copy vectors into a block."""
+        block.copy(at, self.words, positions >> 2, sizes)
+
+
+def _ends(sizes: Column) -> Places:
+    """Where the slices of a row end, from 0 on, which is the start of the first one."""
+    ends = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=ends[1:])
+    return ends
+
+
+_SNAPSHOT_WORDS = table_words(12, 4, 8, 4, 4, 4)
+_ITEM_WORDS = table_words(4, 4)
+_UPDATE_WORDS = table_words(1, 4, 8, 4)
+_STATUS_WORDS = table_words(4)
+_VALUE_WORDS = np.zeros(256, np.int64)
+for _kind, _fields in UPDATE_FIELDS.items():
+    _VALUE_WORDS[_kind] = table_words(*[UPDATE_ROW[_field].itemsize for _field in _fields])
+_VALUE_WORDS[UpdateKind.REPO_STATUS_CHANGED] += _STATUS_WORDS
+
+
+def _write_snapshots(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
+    """Records of table, message, logs, list of metadata, and each item of it with name and value.
+
+    In the order of time, since neighbours in time are alike, and those in the order of ids are not.
     """
-    pool = info.pool + info.added
-    words = np.frombuffer(pool + bytes(-len(pool) % 4), "<u4")
-    starts_here = np.zeros(len(words), bool)
-    for rows, column in (
-        (info.snapshot_rows, "message"),
-        (info.snapshot_rows, "pruned"),
-        (info.metadata_rows, "name"),
-        (info.metadata_rows, "value"),
-        (info.update_rows, "backup"),
-        (info.update_rows, "name"),
-        (info.update_rows, "reason"),
-    ):
-        starts_here[rows[column] >> 2] = True
-    starts_here[0] = False
-    used = np.flatnonzero(starts_here)
-    # Count, content, a zero byte, padding.
-    sizes = (words[used] * _element_sizes(info, used) + 8) >> 2
-    first, end = (int(used[0]), int((used + sizes).max())) if len(used) else (0, 0)
-    if end > len(words):
-        words = np.append(words, np.uint32(0))  # The last vector does without the zero byte.
-    total = int(sizes.sum())
-    if total * 4 >= (end - first) * 3:
-        top = builder.vector(words[first:end]) - 4
-        return lambda positions: top + 4 * first - positions.astype(np.int64)
-    # 32 bits are enough for a position, and faster.
-    starts = (np.cumsum(sizes) - sizes).astype(np.int32)
-    content = np.repeat(used.astype(np.int32) - starts, sizes) + np.arange(total, dtype=np.int32)
-    top = builder.vector(words[content]) - 4
-    moved = np.zeros(len(words), np.int32)
-    moved[used] = starts
-    return lambda positions: top - 4 * moved[positions >> 2].astype(np.int64)
-
-
-def _element_sizes(info: RepoInfo, used: Column) -> Column:
-    """Bytes in an element of each vector of the pool: lists of ids among texts and values."""
-    sizes = np.ones(len(used), np.int64)
-    pruned = info.snapshot_rows["pruned"]
-    sizes[np.searchsorted(used, pruned[pruned != 0] >> 2)] = 12
-    return sizes
-
-
-def _write_snapshots(builder: Builder, info: RepoInfo, place_of: Callable[[Column], Places]) -> int:
-    rows, items = info.snapshot_rows, info.metadata_rows
-    item_places = builder.tables(len(items), {}, {0: place_of(items["name"]), 1: place_of(items["value"])})
+    order = np.argsort(info.snapshot_rows["flushed_at"])
+    rows = info.snapshot_rows[order]
     counts = rows["metadata_count"].astype(np.int64)
-    bounds = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(counts, out=bounds[1:])
-    order = np.repeat(rows["metadata_start"] - bounds[:-1], counts) + np.arange(bounds[-1])
-    metadata = builder.reference_lists(item_places[order], bounds)
-    places = np.zeros(len(rows), np.int64)
-    for has_pruned in (False, True):
-        at = np.flatnonzero((rows["pruned"] != 0) == has_pruned)
-        if not len(at):
-            continue
-        group = rows[at] if len(at) < len(rows) else rows
-        children = {3: place_of(group["message"]), 4: metadata[at]}
-        if has_pruned:
-            children[5] = place_of(group["pruned"])
-        columns = {0: group["id"], 1: group["parent"], 2: group["flushed_at"]}
-        places[at] = builder.tables(len(at), columns, children)
+    bounds = _ends(counts)
+    each = np.arange(bounds[-1])
+    items = info.metadata_rows[np.repeat(rows["metadata_start"] - bounds[:-1], counts) + each]
+    messages, logs = pool.texts(rows["message"]), pool.vectors(rows["pruned"], 12)
+    names, values = pool.texts(items["name"]), pool.vectors(items["value"])
+    item_ends = _ends(_ITEM_WORDS + names + values)
+    items_sizes = item_ends[bounds[1:]] - item_ends[bounds[:-1]]
+    sizes = _SNAPSHOT_WORDS + messages + logs + 1 + counts + items_sizes
+    ends = _ends(sizes + (sizes & 1))
+    block = builder.block(int(ends[-1]))
+
+    at = ends[:-1]
+    lists_at = at + _SNAPSHOT_WORDS
+    elements_at = np.repeat(lists_at + 1 - bounds[:-1], counts) + each
+    items_at = np.repeat(lists_at + 1 + counts - item_ends[bounds[:-1]], counts) + item_ends[:-1]
+    names_at = items_at + _ITEM_WORDS
+    values_at = names_at + names
+    logs_at = lists_at + 1 + counts + items_sizes
+    messages_at = logs_at + logs
+    columns = {0: rows["id"], 1: rows["parent"], 2: rows["flushed_at"]}
+    block.tables(at, columns, {3: messages_at, 4: lists_at}, (5, np.where(logs, logs_at, 0)))
+    block.numbers(lists_at, counts)
+    block.references(elements_at, items_at)
+    block.tables(items_at, {}, {0: names_at, 1: values_at})
+    pool.write(block, messages_at, rows["message"], messages)
+    pool.write(block, logs_at, rows["pruned"], logs)
+    pool.write(block, names_at, items["name"], names)
+    pool.write(block, values_at, items["value"], values)
+    places = np.empty(len(rows), np.int64)
+    places[order] = block.places(at)
     return builder.references(places)
 
 
-def _write_updates(builder: Builder, info: RepoInfo, place_of: Callable[[Column], Places]) -> int:
+def _write_updates(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
+    """Records of table, the table of its kind, backup, name and reason."""
     rows = info.update_rows
-    values = np.zeros(len(rows), np.int64)
-    for kind in np.unique(rows["kind"]).tolist():
+    kinds = np.flatnonzero(np.bincount(rows["kind"])).tolist()
+    for kind in kinds:
         if kind not in UPDATE_FIELDS:
             raise unknown_update(info.name, kind)
-        at = np.flatnonzero(rows["kind"] == kind)
-        if not UPDATE_FIELDS[kind]:
-            # One table without fields serves all.
-            values[at] = builder.table({})
-        elif kind == UpdateKind.REPO_STATUS_CHANGED:
-            statuses = _write_with_optional(
-                builder, rows[at], {0: "availability", 1: "set_at"}, {}, (2, "reason"), place_of
-            )
-            values[at] = builder.tables(len(at), {}, {0: statuses})
-        else:
-            columns = dict(enumerate(UPDATE_FIELDS[kind]))
-            children = {slot: place_of(rows["name"][at]) for slot, name in columns.items() if name == "name"}
-            inline = {slot: rows[name][at] for slot, name in columns.items() if name != "name"}
-            values[at] = builder.tables(len(at), inline, children)
-    places = _write_with_optional(
-        builder, rows, {0: "kind", 2: "updated_at"}, {1: values}, (3, "backup"), place_of
-    )
-    return builder.references(places)
+    backups, names, reasons = (pool.texts(rows[name]) for name in ("backup", "name", "reason"))
+    values = _VALUE_WORDS[rows["kind"]]
+    sizes = _UPDATE_WORDS + values + backups + names + reasons
+    ends = _ends(sizes + (sizes & 1))
+    block = builder.block(int(ends[-1]))
 
-
-def _write_with_optional(
-    builder: Builder,
-    rows: Column,
-    columns: Mapping[int, str],
-    children: Mapping[int, Places],
-    optional: tuple[int, str],
-    place_of: Callable[[Column], Places],
-) -> Places:
-    """Write tables of which some have one more text: those whose column is not 0."""
-    slot, name = optional
-    places = np.zeros(len(rows), np.int64)
-    for present in (False, True):
-        at = np.flatnonzero((rows[name] != 0) == present)
-        if not len(at):
-            continue
-        targets = {child: column[at] for child, column in children.items()}
-        if present:
-            targets[slot] = place_of(rows[name][at])
-        inline = {child: rows[column][at] for child, column in columns.items()}
-        places[at] = builder.tables(len(at), inline, targets)
-    return places
+    at = ends[:-1]
+    values_at = at + _UPDATE_WORDS
+    backups_at = values_at + values
+    names_at = backups_at + backups
+    reasons_at = names_at + names
+    columns = {2: rows["updated_at"], 0: rows["kind"]}
+    block.tables(at, columns, {1: values_at}, (3, np.where(backups, backups_at, 0)))
+    for kind in kinds:
+        chosen = np.flatnonzero(rows["kind"] == kind)
+        tables_at = values_at[chosen]
+        optional = None
+        if kind == UpdateKind.REPO_STATUS_CHANGED:
+            block.tables(tables_at, {}, {0: tables_at + _STATUS_WORDS})
+            tables_at = tables_at + _STATUS_WORDS
+            optional = 2, np.where(reasons, reasons_at, 0)[chosen]
+        fields = dict(enumerate(UPDATE_FIELDS[kind]))
+        block.tables(
+            tables_at,
+            {slot: rows[name][chosen] for slot, name in fields.items() if name not in ("name", "reason")},
+            {slot: names_at[chosen] for slot, name in fields.items() if name == "name"},
+            optional,
+        )
+    pool.write(block, backups_at, rows["backup"], backups)
+    pool.write(block, names_at, rows["name"], names)
+    pool.write(block, reasons_at, rows["reason"], reasons)
+    return builder.references(block.places(at))
 
 
 def _write_refs(builder: Builder, refs: Mapping[str, bytes], ids: Column) -> int:

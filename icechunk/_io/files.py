@@ -109,6 +109,7 @@ class Files:
         self._reads_on_loop = True
         self._stalled = 0.0
         self._durable_directories: set[str] = set()
+        self._known = b"", digest(b"")
 
     def path(self, key: str) -> str:
         """The file of an object."""
@@ -157,13 +158,13 @@ class Files:
 
     def read_versioned(self, key: str, known: str | None) -> tuple[bytes, str] | None:
         """The bytes of an object and their version; None when that is `known`."""
-        return _unless_known(self.read(key), known)
+        return self._unless_known(self.read(key), known)
 
     async def read_versioned_async(self, key: str, known: str | None) -> tuple[bytes, str] | None:
         pieces = self._read_cached(key, ((0, None),)) if self._reads_on_loop else None
         if pieces is None:
             return await self._read_versioned_in_thread_async(key, known)
-        return _unless_known(pieces[0], known)
+        return self._unless_known(pieces[0], known)
 
     _read_versioned_in_thread_async = wrap(read_versioned)
 
@@ -274,7 +275,7 @@ class Files:
             self.make_root()
         with exclusively(f"{self.root}/{LOCK_NAME}"):
             try:
-                found = digest(self.read(key))
+                found = self._version(self.read(key))
             except _NOTHING_THERE:
                 found = None
             if found != expected:
@@ -286,16 +287,24 @@ class Files:
                 _discard(temporary)
                 raise
             self._make_names_durable(path)
-        return digest(data) if written else None
+        return self._version(bytes(data)) if written else None
 
     write_if_async = wrap(write_if)
 
     def copy(self, source: str, target: str, expected: str | None) -> bool:
-        """Copy an object whose version is `expected` (None: any); the answer says whether it was."""
-        data = self.read(source)
-        if expected is not None and digest(data) != expected:
+        """Copy an object whose version is `expected` (None: any); the answer says whether it was.
+
+        Where that can be, the copy is a second name of the file, which nobody changes in place.
+        """
+        path = self.path(target)
+        linked = not self.durable and self._link(self.path(source), path)
+        data = self.read(target if linked else source)
+        if expected is not None and self._version(data) != expected:
+            if linked:
+                _discard(path)
             return False
-        self.write(target, data)
+        if not linked:
+            self.write(target, data)
         return True
 
     copy_async = wrap(copy)
@@ -343,6 +352,30 @@ class Files:
         except BaseException:
             _discard(path)
             raise
+
+    def _link(self, source: str, path: str) -> bool:
+        """Give a file a second name; the answer says whether that worked. Why not, a copy will tell."""
+        try:
+            try:
+                os.link(source, path)
+            except FileNotFoundError:
+                self._make_directory(os.path.dirname(path))
+                os.link(source, path)
+        except OSError:
+            return False
+        return True
+
+    def _unless_known(self, data: bytes, known: str | None) -> tuple[bytes, str] | None:
+        version = self._version(data)
+        return None if version == known else (data, version)
+
+    def _version(self, data: bytes) -> str:
+        """The version of a content. The last one is remembered: to compare is faster than to hash."""
+        content, version = self._known
+        if data != content:
+            version = digest(data)
+            self._known = data, version
+        return version
 
     def _make_directory(self, path: str) -> None:
         missing = []
@@ -392,11 +425,6 @@ def _read_known_range(file: int, start: int, end: int | None) -> bytes | None:
         return None
     piece = bytearray(end - start)
     return bytes(piece) if _read_without_waiting(file, piece, start) == len(piece) else None
-
-
-def _unless_known(data: bytes, known: str | None) -> tuple[bytes, str] | None:
-    version = digest(data)
-    return None if version == known else (data, version)
 
 
 def _spell(character: re.Match[str]) -> str:
