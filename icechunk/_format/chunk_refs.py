@@ -36,7 +36,7 @@ from icechunk._format.compression import (
     LocationDictionary,
     train_dictionary,
 )
-from icechunk._format.flatbuffer_builder import distinct_slices, gather_slices
+from icechunk._format.flatbuffer_builder import distinct_slices, gather_slices, merged_neighbours
 from icechunk.types import ChunkType
 
 if TYPE_CHECKING:
@@ -387,10 +387,13 @@ class ChunkRefs:
         return found
 
     def compact(self) -> ChunkRefs:
-        """The same references with a pool of just the bytes that they mention."""
+        """The same references over a pool of just the bytes that they mention, with equal neighbours once."""
+        columns = [
+            merged_neighbours(self.pool, self.rows[f"{name}_start"], self.rows[f"{name}_size"])
+            for name in ("data", "etag")
+        ]
         starts, sizes, which = distinct_slices(
-            np.concatenate([self.rows["data_start"], self.rows["etag_start"]]),
-            np.concatenate([self.rows["data_size"], self.rows["etag_size"]]),
+            np.concatenate(columns), np.concatenate([self.rows["data_size"], self.rows["etag_size"]])
         )
         pool = gather_slices(self.pool, starts, sizes)
         places = (np.cumsum(sizes) - sizes)[which]

@@ -498,6 +498,11 @@ def distinct_slices(starts: Column, sizes: Column) -> tuple[Places, Places, Plac
     steps = np.diff(starts)
     if (steps > 0).all() or (steps < 0).all():
         return starts, sizes, np.arange(len(starts), dtype=np.int64)
+    # Neighbours often share a slice, such as the location of a file that holds many chunks.
+    firsts, counts = _runs(starts, sizes)
+    if 2 * len(firsts) < len(starts):
+        starts, sizes, which = distinct_slices(starts[firsts], sizes[firsts])
+        return starts, sizes, np.repeat(which, counts)
     different, first, which = np.unique(starts, return_index=True, return_inverse=True)
     found = sizes[first]
     if (found[which] != sizes).any():
@@ -507,6 +512,31 @@ def distinct_slices(starts: Column, sizes: Column) -> tuple[Places, Places, Plac
         )
         different, found = starts[first], sizes[first]
     return different, found, which
+
+
+def _runs(starts: Places, sizes: Places) -> tuple[Places, Places]:
+    """Where runs of equal slices begin, and how long they are."""
+    changed = (starts[1:] != starts[:-1]) | (sizes[1:] != sizes[:-1])
+    firsts = np.concatenate([np.zeros(min(len(starts), 1), np.int64), np.flatnonzero(changed) + 1])
+    return firsts, np.diff(np.append(firsts, len(starts)))
+
+
+def merged_neighbours(pool: NDArray[np.uint8], starts: Column, sizes: Column) -> Places:
+    """The starts of slices, where each of several neighbours of one content starts where the first one does.
+
+    Writers that do not share texts repeat the location of a file for each of its chunks.
+    """
+    starts, sizes = starts.astype(np.int64), sizes.astype(np.int64)
+    firsts, counts = _runs(starts, sizes)
+    first_starts = starts[firsts]
+    for rows, size in _by_size(sizes[firsts]):
+        slices: Column = np.ndarray((len(pool) - size + 1,), f"V{size}", pool, strides=(1,))
+        own = first_starts[rows]
+        content = slices[own].view(np.uint8).reshape(len(rows), size)
+        leaders = np.arange(len(rows))
+        leaders[1:][(content[1:] == content[:-1]).all(axis=1)] = 0
+        first_starts[rows] = own[np.maximum.accumulate(leaders)]
+    return np.repeat(first_starts, counts)
 
 
 def gather_slices(pool: NDArray[np.uint8], starts: Column, sizes: Column) -> NDArray[np.uint8]:

@@ -284,6 +284,26 @@ class Table:
         return self.reader.follow(place) if place else 0
 
 
+_FEW = 8
+
+
+def _distinct(values: Places) -> tuple[Places, Places]:
+    """The distinct values, of which there mostly are few, and which of them each value is."""
+    found: list[int] = []
+    which = np.zeros(len(values), np.int64)
+    rest = np.ones(len(values), bool)
+    while len(found) < _FEW:
+        first = int(rest.argmax())
+        if not rest[first]:
+            return np.array(found, np.int64), which
+        equal = values == values[first]
+        which[equal] = len(found)
+        rest[equal] = False
+        found.append(int(values[first]))
+    distinct, which = np.unique(values, return_inverse=True)
+    return distinct, which
+
+
 class Tables:
     """A column of tables of one type, read a field at a time.
 
@@ -305,7 +325,7 @@ class Tables:
         if not len(vtables) or (vtables == vtables[0]).all():
             vtables = vtables[:1]
         else:
-            vtables, self._kind = np.unique(vtables, return_inverse=True)
+            vtables, self._kind = _distinct(vtables)
         self._vtables = vtables
         self._vtable_sizes = reader.gather(vtables, "<u2").astype(np.int64)
         if (self._vtable_sizes < 4).any() or (vtables + self._vtable_sizes > reader.size).any():

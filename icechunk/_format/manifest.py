@@ -265,7 +265,8 @@ def _decode_refs(reader: Reader, start: int, count: int, dictionary: LocationDic
     if is_native.all():
         return ChunkRefs.from_columns(coords, rows, np.empty(0, np.uint8))
     others = np.flatnonzero(~is_native)
-    _decode_data(Tables(reader, positions[others]), rows, others, dictionary is not None)
+    data = Tables(reader, positions[others]) if is_native.any() else tables
+    _decode_data(data, rows, others, dictionary is not None)
     return ChunkRefs.from_columns(coords, rows, np.frombuffer(reader.data, np.uint8), dictionary)
 
 
