@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from icechunk._async.flush import WrittenManifests, flush_async
-from icechunk._async.rebase import newer_commits_async, rebase_over_async
+from icechunk._async.rebase import find_newer_async, rebase_over_async
 from icechunk._async.refs_v1 import set_branch_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
 from icechunk._core import repo_updates
@@ -75,8 +75,8 @@ async def commit_session_async(
         while True:
             async with turns.passing_async(PATIENCE):
                 if rebases < tries:
-                    newer = await newer_commits_async(state, assets)
-                    if newer:
+                    newer = await find_newer_async(state, assets)
+                    if newer is not None and not newer.is_nothing:
                         await rebase_over_async(state, assets, newer, solver)
                         rebases += 1
                 numbered = with_rebase_attempts(properties, rebases)

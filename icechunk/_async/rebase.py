@@ -3,12 +3,18 @@
 The commits that landed meanwhile are gone through from the oldest to the newest. Their transaction logs are
 what is compared; a snapshot is fetched only where paths matter, and the last one. A rebase that fails on one
 commit leaves the session behind the commit before it.
+
+A branch that was reset, or whose tip was amended, may not lead to the session's base any more. Then there is
+no such list of commits: what is gone through, in one step, is how the two snapshots differ.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from icechunk._async.ancestry import ancestors_async
 from icechunk._async.refs_v1 import lookup_branch_async
@@ -16,11 +22,13 @@ from icechunk._async.repo_info import fetch_repo_info_async
 from icechunk._core.diff import NeededLog, logs_of_chain
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID, id_text
 from icechunk._core.rebase import Unsolved, needs_snapshot, onto, rebase_step
+from icechunk._core.transaction_log import log_between
 from icechunk._exceptions import (
     ErrorKind,
     RebaseFailedError,
     RefNotFoundError,
     SessionStateError,
+    SnapshotNotFoundError,
     StorageError,
 )
 from icechunk._format.transaction_log import TransactionLog
@@ -47,10 +55,37 @@ class _Position(NamedTuple):
     changes: ChangeSet
 
 
-async def newer_commits_async(state: SessionState, assets: AsyncAssets) -> list[SnapshotEntry] | None:
-    """What landed on the session's branch since its base, oldest first; None if the branch is gone.
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """What happened to a branch since the base of a session.
 
-    If the branch was reset to where the base is not among the ancestors, that is its whole history.
+    Attributes
+    ----------
+    tip : bytes
+        Where the branch is.
+    commits : list of SnapshotEntry
+        What leads to the tip, oldest first, from the base or from the newest ancestor of both.
+    undone : list of SnapshotEntry
+        The base, and its ancestors, that do not lead to the tip; newest first.
+    """
+
+    tip: bytes
+    commits: list[SnapshotEntry]
+    undone: list[SnapshotEntry]
+
+    @property
+    def is_nothing(self) -> bool:
+        return not (self.commits or self.undone)
+
+
+async def find_newer_async(state: SessionState, assets: AsyncAssets) -> Newer | None:
+    """What happened to the session's branch since its base; None if the branch is gone.
+
+    Raises
+    ------
+    SessionStateError
+        Kind `commit-not-allowed`. Kind `rebase-tx-log-pruned`: the branch does not lead to the base,
+        and the repository has forgotten that.
     """
     branch = state.require_branch()
     base = state.snapshot.id
@@ -66,14 +101,36 @@ async def newer_commits_async(state: SessionState, assets: AsyncAssets) -> list[
             tip = found
     except RefNotFoundError:
         return None
-    newer = []
-    if tip != base:
-        async for entry in ancestors_async(assets, info, tip):
-            if entry.id == base:
+    commits: list[SnapshotEntry] = []
+    async for entry in ancestors_async(assets, info, tip):
+        if entry.id == base:
+            return Newer(tip, commits[::-1], [])
+        if base in entry.pruned_ancestor_tx_logs:
+            commits.append(_built_on(entry, base))
+            return Newer(tip, commits[::-1], [])
+        commits.append(entry)
+    undone: list[SnapshotEntry] = []
+    places = {entry.id: place for place, entry in enumerate(commits)}
+    try:
+        async for entry in ancestors_async(assets, info, base):
+            if entry.id in places:
+                commits = commits[: places[entry.id]]
                 break
-            newer.append(entry)
-    newer.reverse()
-    return newer
+            undone.append(entry)
+    except SnapshotNotFoundError as error:
+        raise SessionStateError(
+            f"the branch `{branch}` does not lead to snapshot {id_text(base)}, on which the session is "
+            "based, and that is not in the repository any more: open a new session and make the changes "
+            "again",
+            ErrorKind.REBASE_TX_LOG_PRUNED,
+        ) from error
+    return Newer(tip, commits[::-1], undone)
+
+
+def _built_on(entry: SnapshotEntry, base: bytes) -> SnapshotEntry:
+    """A snapshot without what happened up to an expired ancestor."""
+    logs = entry.pruned_ancestor_tx_logs
+    return msgspec.structs.replace(entry, pruned_ancestor_tx_logs=logs[logs.index(base) + 1 :])
 
 
 async def rebase_session_async(state: SessionState, assets: AsyncAssets, solver: ConflictSolver) -> None:
@@ -87,8 +144,8 @@ async def rebase_session_async(state: SessionState, assets: AsyncAssets, solver:
         Kind `commit-not-allowed` or `rebase-tx-log-pruned`.
     """
     with state.sealed():
-        newer = await newer_commits_async(state, assets)
-        if newer:
+        newer = await find_newer_async(state, assets)
+        if newer is not None and not newer.is_nothing:
             await rebase_over_async(state, assets, newer, solver)
             return
     reason = "was deleted" if newer is None else "has not moved since the session was opened"
@@ -96,18 +153,21 @@ async def rebase_session_async(state: SessionState, assets: AsyncAssets, solver:
 
 
 async def rebase_over_async(
-    state: SessionState, assets: AsyncAssets, newer: list[SnapshotEntry], solver: ConflictSolver
+    state: SessionState, assets: AsyncAssets, newer: Newer, solver: ConflictSolver
 ) -> None:
-    """Take a sealed session past the commits in `newer`, oldest first.
+    """Take a sealed session to the tip of its branch.
 
     Raises
     ------
     RebaseFailedError, SessionStateError
         As in `rebase_session_async`.
     """
+    if newer.undone:
+        await _rebase_across_async(state, assets, newer, solver)
+        return
     position = _Position(state.snapshot.id, state.changes)
-    for start in range(0, len(newer), LOGS_AT_A_TIME):
-        batch = newer[start : start + LOGS_AT_A_TIME]
+    for start in range(0, len(newer.commits), LOGS_AT_A_TIME):
+        batch = newer.commits[start : start + LOGS_AT_A_TIME]
         needed = [logs_of_chain([entry]) for entry in batch]
         logs = iter(await _fetch_logs_async(assets, [need for each in needed for need in each]))
         for entry, each in zip(batch, needed, strict=True):
@@ -129,6 +189,20 @@ async def _step_async(
     if needs_snapshot(changes, log):
         theirs = await assets.fetch_snapshot_async(entry.id)
     return rebase_step(changes, log, theirs, solver)
+
+
+async def _rebase_across_async(
+    state: SessionState, assets: AsyncAssets, newer: Newer, solver: ConflictSolver
+) -> None:
+    """Take a session to a tip that was not built on its base, or leave it where it is."""
+    theirs = await assets.fetch_snapshot_async(newer.tip)
+    needed = [NeededLog(need.snapshot_id, True) for need in logs_of_chain(newer.undone)]
+    logs = await _fetch_logs_async(assets, [*needed, *logs_of_chain(newer.commits[::-1])])
+    log = log_between(state.snapshot, theirs, logs)
+    try:
+        state.rebased(onto(rebase_step(state.changes, log, theirs, solver), theirs))
+    except Unsolved as unsolved:
+        raise RebaseFailedError(id_text(newer.tip), unsolved.conflicts) from None
 
 
 async def _settle_async(state: SessionState, assets: AsyncAssets, position: _Position) -> None:
@@ -153,7 +227,7 @@ async def _fetch_logs_async(assets: AsyncAssets, needed: list[NeededLog]) -> lis
                 return TransactionLog(need.snapshot_id)  # in spec 1 the first snapshot has none
             if need.is_pruned:
                 raise SessionStateError(
-                    f"the transaction log of the expired snapshot {id_text(need.snapshot_id)} is lost, so "
+                    f"the transaction log of snapshot {id_text(need.snapshot_id)} is lost, so "
                     "nobody knows what it changed: open a new session and make the changes again",
                     ErrorKind.REBASE_TX_LOG_PRUNED,
                 ) from error

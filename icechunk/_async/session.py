@@ -172,7 +172,8 @@ class AsyncSession(SessionBase):
         """Put the changes of this session on top of the newest snapshot of its branch.
 
         Nothing is written. The session may stop half way: when its changes contradict a commit, it
-        is based on the one before that.
+        is based on the one before that. If the branch does not lead to the snapshot of this session
+        any more, because it was reset or its tip was amended, all that differs is one step.
 
         Parameters
         ----------

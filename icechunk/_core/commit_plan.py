@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from icechunk._core.ids import id_text
 from icechunk._core.session_state import with_manifests
-from icechunk._core.transaction_log import merge_logs
+from icechunk._core.transaction_log import merge_logs, node_ids
 from icechunk._exceptions import ErrorKind, InternalError
 from icechunk._format.transaction_log import Move, TransactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from icechunk._core.change_set import ChangeSet
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
@@ -100,12 +100,12 @@ def transaction_log(snapshot_id: bytes, changes: ChangeSet) -> TransactionLog:
     updated = list(changes.updated_nodes.values())
     return TransactionLog(
         id=snapshot_id,
-        new_groups=_ids(new, arrays=False),
-        new_arrays=_ids(new, arrays=True),
-        deleted_groups=_ids(deleted, arrays=False),
-        deleted_arrays=_ids(deleted, arrays=True),
-        updated_arrays=_ids(updated, arrays=True),
-        updated_groups=_ids(updated, arrays=False),
+        new_groups=node_ids(new, arrays=False),
+        new_arrays=node_ids(new, arrays=True),
+        deleted_groups=node_ids(deleted, arrays=False),
+        deleted_arrays=node_ids(deleted, arrays=True),
+        updated_arrays=node_ids(updated, arrays=True),
+        updated_groups=node_ids(updated, arrays=False),
         updated_chunks=dict(changes.changed_chunks()),
         moved_nodes=tuple(
             Move(old_path, node.path, node.id, node.array is not None)
@@ -131,7 +131,3 @@ def with_rebase_attempts(properties: Mapping[str, object], attempts: int) -> dic
     reserved = properties.get(RESERVED)
     others = reserved if isinstance(reserved, dict) else {}
     return {**properties, RESERVED: {**others, "rebase_attempts": attempts}}
-
-
-def _ids(nodes: Sequence[Node], *, arrays: bool) -> frozenset[bytes]:
-    return frozenset(node.id for node in nodes if (node.array is not None) is arrays)

@@ -45,10 +45,8 @@ def needs_snapshot(changes: ChangeSet, log: TransactionLog) -> bool:
     """Whether `rebase_step` has to be given the snapshot of the log."""
     if log.moved_nodes:
         return False
-    if changes.moves:
-        return True
     they_did = log.new_groups or log.new_arrays or log.deleted_groups or log.deleted_arrays
-    return bool(they_did and (changes.new_nodes or changes.deleted_nodes))
+    return bool(they_did and (changes.new_nodes or changes.deleted_nodes or changes.moves))
 
 
 def rebase_step(
@@ -73,7 +71,7 @@ def rebase_step(
     if log.moved_nodes:
         raise Unsolved([Conflict(ConflictType.MoveOperationCannotBeRebased, "")])
     if changes.moves:
-        return _replayed(changes, theirs, solver)
+        return changes if theirs is None else _replayed(changes, theirs, solver)
     conflicts = find_conflicts(changes, log, theirs)
     if not conflicts:
         return changes
@@ -401,9 +399,8 @@ _SETTLERS: dict[
 # Moves
 
 
-def _replayed(changes: ChangeSet, theirs: Snapshot | None, solver: ConflictSolver | None) -> ChangeSet:
+def _replayed(changes: ChangeSet, theirs: Snapshot, solver: ConflictSolver | None) -> ChangeSet:
     """The same moves, made anew on top of a snapshot."""
-    assert theirs is not None
     other = ChangeSet(theirs)
     conflicts = []
     for source, target in changes.moves:

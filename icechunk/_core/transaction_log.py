@@ -1,4 +1,4 @@
-"""Transaction logs joined: of two commits that become one, and of a chain of commits.
+"""Transaction logs joined: of two commits that become one, of a chain of commits, and of two lines of them.
 
 Sans I/O and pure. Chunk coordinates stay columns: those of one array are put
 together and sorted once, however many logs they come from.
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+    from icechunk._format.snapshot import Node, Snapshot
 
 
 def merge_logs(older: TransactionLog, newer: TransactionLog) -> TransactionLog:
@@ -63,6 +65,51 @@ def merge_logs(older: TransactionLog, newer: TransactionLog) -> TransactionLog:
         moved_nodes=composed_moves(logs),
         extra=newer.extra,
     )
+
+
+def log_between(before: Snapshot, after: Snapshot, logs: Iterable[TransactionLog]) -> TransactionLog:
+    """The log of a commit that would lead from one snapshot to another that was not built on it.
+
+    What became of the nodes is seen in the snapshots, so what was done on one side and undone on
+    the other is not in it.
+
+    Parameters
+    ----------
+    before, after : Snapshot
+    logs : iterable of TransactionLog
+        Of all commits that only one of the two has among itself and its ancestors: the chunks that
+        they changed are not the same on both sides. Those of an array with the same manifests are.
+    """
+    old, new = ({node.id: node for node in snapshot} for snapshot in (before, after))
+    kept = [(old[node_id], node) for node_id, node in new.items() if node_id in old]
+    updated = [now for was, now in kept if was.user_data != now.user_data]
+    written = {
+        now.id for was, now in kept if was.array and now.array and was.array.manifests != now.array.manifests
+    }
+    created = [node for node_id, node in new.items() if node_id not in old]
+    deleted = [node for node_id, node in old.items() if node_id not in new]
+    return TransactionLog(
+        id=after.id,
+        new_groups=node_ids(created, arrays=False),
+        new_arrays=node_ids(created, arrays=True),
+        deleted_groups=node_ids(deleted, arrays=False),
+        deleted_arrays=node_ids(deleted, arrays=True),
+        updated_groups=node_ids(updated, arrays=False),
+        updated_arrays=node_ids(updated, arrays=True),
+        updated_chunks={
+            node_id: coordinates for node_id, coordinates in joined_chunks(logs).items() if node_id in written
+        },
+        moved_nodes=tuple(
+            Move(was.path, now.path, now.id, now.array is not None)
+            for was, now in kept
+            if was.path != now.path
+        ),
+    )
+
+
+def node_ids(nodes: Iterable[Node], *, arrays: bool) -> frozenset[bytes]:
+    """The ids of those nodes that are arrays, or of those that are groups."""
+    return frozenset(node.id for node in nodes if (node.array is not None) is arrays)
 
 
 def joined_chunks(logs: Iterable[TransactionLog]) -> dict[bytes, NDArray[np.uint32]]:

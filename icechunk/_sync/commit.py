@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from icechunk._sync.flush import WrittenManifests, flush
-from icechunk._sync.rebase import newer_commits, rebase_over
+from icechunk._sync.rebase import find_newer, rebase_over
 from icechunk._sync.refs_v1 import set_branch
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
@@ -76,8 +76,8 @@ def commit_session(
         while True:
             with turns.passing(PATIENCE):
                 if rebases < tries:
-                    newer = newer_commits(state, assets)
-                    if newer:
+                    newer = find_newer(state, assets)
+                    if newer is not None and not newer.is_nothing:
                         rebase_over(state, assets, newer, solver)
                         rebases += 1
                 numbered = with_rebase_attempts(properties, rebases)

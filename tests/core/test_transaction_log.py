@@ -1,4 +1,4 @@
-"""Joining transaction logs: of two commits that become one, and of a chain."""
+"""Joining transaction logs: of two commits that become one, of a chain, and of two lines of commits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icechunk._core.transaction_log import merge_logs, union_coordinates
+from icechunk._core.transaction_log import log_between, merge_logs, union_coordinates
+from icechunk._format.snapshot import (
+    ArrayData,
+    DimensionShape,
+    ManifestRef,
+    Node,
+    Snapshot,
+    decode_snapshot,
+    encode_snapshot,
+)
 from icechunk._format.transaction_log import (
     Move,
     TransactionLog,
@@ -113,3 +122,74 @@ def test_merging_one_after_the_other_comes_to_the_same_as_at_once(parts: list[ND
     logs = [TransactionLog(NEW, updated_chunks={A: part}) for part in parts]
     merged = reduce(merge_logs, logs)
     assert merged.updated_chunks[A].tolist() == union_coordinates(parts).tolist()
+
+
+def node(
+    number: int, path: str, *, chunks: int | None = None, document: bytes = b"{}", manifest: int = 0
+) -> Node:
+    """A group, or an array of so many chunks."""
+    array = None
+    if chunks is not None:
+        reference = ManifestRef(manifest.to_bytes(12, "big"), ((0, chunks),))
+        array = ArrayData((DimensionShape(chunks, chunks),), (None,), (reference,))
+    return Node(number.to_bytes(8, "big"), path, document, array)
+
+
+def snapshot(*nodes: Node) -> Snapshot:
+    payload = encode_snapshot(
+        id=bytes(12),
+        parent_id=None,
+        nodes=sorted(nodes, key=lambda each: each.path.encode()),
+        flushed_at=1,
+        message="",
+        metadata={},
+        manifest_files=[],
+        spec_version=2,
+    )
+    return decode_snapshot(bytes(payload), 2, "a snapshot")
+
+
+def test_between_two_lines_of_commits_only_what_differs_is_logged() -> None:
+    same, gone, new = (number.to_bytes(8, "big") for number in (1, 2, 3))
+    before = snapshot(
+        node(1, "/same", chunks=4, manifest=1),
+        node(2, "/gone", chunks=4),
+        node(4, "/described", chunks=4, document=b"old"),
+        node(5, "/group"),
+        node(6, "/left"),
+        node(7, "/written", chunks=4, manifest=7),
+        node(8, "/here", chunks=4),
+    )
+    after = snapshot(
+        node(1, "/same", chunks=4, manifest=1),
+        node(3, "/gone", chunks=4),
+        node(4, "/described", chunks=4, document=b"new"),
+        node(5, "/group", document=b"new"),
+        node(9, "/right"),
+        node(7, "/written", chunks=4, manifest=8),
+        node(8, "/there", chunks=4),
+    )
+    written = b"\0" * 7 + b"\7"
+    logs = [
+        TransactionLog(b"one", updated_chunks={same: np.array([[1]], "u4"), written: np.array([[2]], "u4")}),
+        TransactionLog(b"two", updated_chunks={gone: np.array([[0]], "u4"), written: np.array([[0]], "u4")}),
+        TransactionLog(b"three", new_groups=frozenset([same]), updated_arrays=frozenset([same, written])),
+    ]
+    log = log_between(before, after, logs)
+    assert log.id == after.id
+    ids = {kind: {int.from_bytes(node_id, "big") for node_id in getattr(log, kind)} for kind in SETS}
+    assert ids == {
+        **{"new_groups": {9}, "new_arrays": {3}, "deleted_groups": {6}, "deleted_arrays": {2}},
+        **{"updated_groups": {5}, "updated_arrays": {4}},
+    }
+    assert {node_id: chunks.tolist() for node_id, chunks in log.updated_chunks.items()} == {
+        written: [[0], [2]]
+    }
+    assert log.moved_nodes == (Move("/here", "/there", b"\0" * 7 + b"\x08", True),)
+
+
+def test_between_a_snapshot_and_itself_there_is_nothing() -> None:
+    one = snapshot(node(1, "/a", chunks=4), node(2, "/g"))
+    logs = [TransactionLog(b"one", updated_chunks={(1).to_bytes(8, "big"): np.array([[1]], "u4")})]
+    # Logs hold arrays, so they are not compared with `==`.
+    assert repr(log_between(one, one, logs)) == repr(TransactionLog(one.id))
