@@ -59,8 +59,8 @@ async def commit_session_async(
     tries: int = 0,
 ) -> str:
     """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
-    branch = state.require_branch()
     with state.sealed() as changes:
+        branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
         written = WrittenManifests()
@@ -118,8 +118,8 @@ async def amend_session_async(
             "make a new commit",
             ErrorKind.UNSUPPORTED_SPEC_VERSION,
         )
-    branch = state.require_branch()
     with state.sealed() as changes:
+        branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
         replaced = state.snapshot.id

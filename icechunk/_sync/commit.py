@@ -60,8 +60,8 @@ def commit_session(
     tries: int = 0,
 ) -> str:
     """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
-    branch = state.require_branch()
     with state.sealed() as changes:
+        branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
         written = WrittenManifests()
@@ -119,8 +119,8 @@ def amend_session(
             "make a new commit",
             ErrorKind.UNSUPPORTED_SPEC_VERSION,
         )
-    branch = state.require_branch()
     with state.sealed() as changes:
+        branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
         replaced = state.snapshot.id
