@@ -103,6 +103,8 @@ async def set_branch_async(
 ) -> None:
     """Create a branch (`expected` None), or move it from the `expected` snapshot.
 
+    Who finds it moved already after a write that seemed to fail has moved it: the answer was lost.
+
     Raises
     ------
     ConflictError
@@ -111,9 +113,12 @@ async def set_branch_async(
     _check_name(name)
     key = branch_key(name)
     backend = await assets.backend_async()
+    tried = False
     while True:
         found = await _read_async(assets, key)
         actual = None if found is None else found[0]
+        if tried and expected is not None and actual == snapshot_id:
+            return
         if actual != expected:
             raise ConflictError(
                 None if expected is None else id_text(expected),
@@ -126,6 +131,7 @@ async def set_branch_async(
                 key, _encode_ref(snapshot_id), version, content_type=_CONTENT_TYPE
             )
         except PreconditionFailed:
+            tried = True
             continue
         return
 

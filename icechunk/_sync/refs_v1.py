@@ -104,6 +104,8 @@ def set_branch(
 ) -> None:
     """Create a branch (`expected` None), or move it from the `expected` snapshot.
 
+    Who finds it moved already after a write that seemed to fail has moved it: the answer was lost.
+
     Raises
     ------
     ConflictError
@@ -112,9 +114,12 @@ def set_branch(
     _check_name(name)
     key = branch_key(name)
     backend = assets.backend()
+    tried = False
     while True:
         found = _read(assets, key)
         actual = None if found is None else found[0]
+        if tried and expected is not None and actual == snapshot_id:
+            return
         if actual != expected:
             raise ConflictError(
                 None if expected is None else id_text(expected),
@@ -127,6 +132,7 @@ def set_branch(
                 key, _encode_ref(snapshot_id), version, content_type=_CONTENT_TYPE
             )
         except PreconditionFailed:
+            tried = True
             continue
         return
 

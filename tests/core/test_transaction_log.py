@@ -150,7 +150,7 @@ def snapshot(*nodes: Node) -> Snapshot:
 
 
 def test_between_two_lines_of_commits_only_what_differs_is_logged() -> None:
-    same, gone, new = (number.to_bytes(8, "big") for number in (1, 2, 3))
+    same, gone = (number.to_bytes(8, "big") for number in (1, 2))
     before = snapshot(
         node(1, "/same", chunks=4, manifest=1),
         node(2, "/gone", chunks=4),
