@@ -16,10 +16,11 @@ from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from icechunk._exceptions import ErrorKind, ReadOnlyError, SessionStateError
 from icechunk._io.concurrency import map_concurrently_async
+from icechunk._io.iteration import Listing
 from icechunk.display import Form, Listed, text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import BufferPrototype
@@ -28,46 +29,6 @@ if TYPE_CHECKING:
     from icechunk.session import Session
 
 __all__ = ["IcechunkStore"]
-
-
-class KeyListing:
-    """The keys of a store, once: iterate with `async for` or with `for`."""
-
-    def __init__(
-        self, asynchronous: Callable[[], AsyncIterator[str]], blocking: Callable[[], Iterator[str]]
-    ) -> None:
-        self._asynchronous = asynchronous
-        self._blocking = blocking
-        self._opened: AsyncIterator[str] | None = None
-        self._opened_blocking: Iterator[str] | None = None
-
-    def __aiter__(self) -> KeyListing:
-        return self
-
-    async def __anext__(self) -> str:
-        if self._opened is None:
-            self._opened = self._asynchronous()
-        return await self._opened.__anext__()
-
-    def __iter__(self) -> KeyListing:
-        return self
-
-    def __next__(self) -> str:
-        if self._opened_blocking is None:
-            self._opened_blocking = self._blocking()
-        return next(self._opened_blocking)
-
-    async def aclose(self) -> None:
-        """Leave the listing before its end."""
-        if self._opened is not None:
-            await self._opened.aclose()  # type: ignore[attr-defined]  # always an async generator
-        self._opened = _ended_async()
-        self._opened_blocking = iter(())
-
-
-async def _ended_async() -> AsyncIterator[str]:
-    return
-    yield
 
 
 class IcechunkStore(Listed, Store):
@@ -262,21 +223,21 @@ class IcechunkStore(Listed, Store):
         """Whether there is nothing under a prefix."""
         return await self._session._keys_async.is_empty_async(prefix)
 
-    def list(self) -> KeyListing:
+    def list(self) -> Listing[str]:
         """All keys."""
         return self.list_prefix("")
 
-    def list_prefix(self, prefix: str) -> KeyListing:
+    def list_prefix(self, prefix: str) -> Listing[str]:
         """All keys under a group or array."""
         session = self._session
-        return KeyListing(
+        return Listing(
             lambda: session._keys_async.list_prefix_async(prefix), lambda: session._keys.list_prefix(prefix)
         )
 
-    def list_dir(self, prefix: str) -> KeyListing:
+    def list_dir(self, prefix: str) -> Listing[str]:
         """The names directly under a prefix."""
         session = self._session
-        return KeyListing(
+        return Listing(
             lambda: session._keys_async.list_dir_async(prefix), lambda: session._keys.list_dir(prefix)
         )
 

@@ -52,7 +52,7 @@ class AsyncKeys:
 
     def __init__(self, state: SessionState, chunks: AsyncChunks) -> None:
         self._state = state
-        self._chunks = chunks
+        self.chunks = chunks
 
     async def get_async(self, key: str, request: ByteRequest | None = None) -> Buffer | None:
         """The value of a key, or the part asked for; None when there is none."""
@@ -69,10 +69,10 @@ class AsyncKeys:
                 return document
             start, end = resolve_range(request, len(document))
             return document[start:end]
-        reference = await self._chunks.find_async(path, coordinates)
+        reference = await self.chunks.find_async(path, coordinates)
         if reference is None:
             return None
-        return await self._chunks.read_async(reference, request)
+        return await self.chunks.read_async(reference, request)
 
     async def exists_async(self, key: str) -> bool:
         """Whether a key has a value; no chunk is read for it."""
@@ -85,7 +85,7 @@ class AsyncKeys:
             ) from None
         if coordinates is None:
             return self._state.find(path) is not None
-        return await self._chunks.find_async(path, coordinates) is not None
+        return await self.chunks.find_async(path, coordinates) is not None
 
     async def getsize_async(self, key: str) -> int:
         """Size of a value in bytes; 0 for a chunk that does not exist."""
@@ -96,7 +96,7 @@ class AsyncKeys:
         if coordinates is None:
             return len(self._state.node(path).user_data)
         self._state.array(path)
-        reference = await self._chunks.find_async(path, coordinates)
+        reference = await self.chunks.find_async(path, coordinates)
         if reference is None:
             return 0
         return reference.length if reference.inline is None else len(reference.inline)
@@ -108,7 +108,7 @@ class AsyncKeys:
         for node in self._nodes_under(prefix):
             total += len(node.user_data)
             if node.array is not None:
-                total += await self._chunks.size_async(node, changes)
+                total += await self.chunks.size_async(node, changes)
         return total
 
     async def set_async(self, key: str, data: Buffer, size: int) -> None:
@@ -123,7 +123,7 @@ class AsyncKeys:
         if coordinates is None:
             self._state.set_document(path, bytes(data), _new_node_id)
         else:
-            await self._chunks.write_async(path, coordinates, data, size)
+            await self.chunks.write_async(path, coordinates, data, size)
 
     async def delete_async(self, key: str) -> None:
         """Remove a value; with a document goes its node, and with a group all below it."""
@@ -135,7 +135,7 @@ class AsyncKeys:
         if coordinates is None:
             self._state.delete_node(path)
         else:
-            await self._chunks.delete_async(path, coordinates)
+            await self.chunks.delete_async(path, coordinates)
 
     async def delete_dir_async(self, prefix: str) -> None:
         """Remove a node with all below it, or the chunks of an array whose keys start with `prefix`."""
@@ -151,10 +151,10 @@ class AsyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        async for batch in self._chunks.coordinates_async(array, self._state.changes):
+        async for batch in self.chunks.coordinates_async(array, self._state.changes):
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
-                    await self._chunks.delete_async(array.path, tuple(coordinates))
+                    await self.chunks.delete_async(array.path, tuple(coordinates))
 
     async def clear_async(self) -> None:
         """Remove every node."""
@@ -175,7 +175,7 @@ class AsyncKeys:
         for node in nodes:
             if node.array is None:
                 continue
-            async for batch in self._chunks.coordinates_async(node, changes):
+            async for batch in self.chunks.coordinates_async(node, changes):
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -201,7 +201,7 @@ class AsyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        async for batch in self._chunks.coordinates_async(array, self._state.changes):
+        async for batch in self.chunks.coordinates_async(array, self._state.changes):
             for key in _spell(array.path, batch):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]

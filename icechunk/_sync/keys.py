@@ -53,7 +53,7 @@ class SyncKeys:
 
     def __init__(self, state: SessionState, chunks: SyncChunks) -> None:
         self._state = state
-        self._chunks = chunks
+        self.chunks = chunks
 
     def get(self, key: str, request: ByteRequest | None = None) -> Buffer | None:
         """The value of a key, or the part asked for; None when there is none."""
@@ -70,10 +70,10 @@ class SyncKeys:
                 return document
             start, end = resolve_range(request, len(document))
             return document[start:end]
-        reference = self._chunks.find(path, coordinates)
+        reference = self.chunks.find(path, coordinates)
         if reference is None:
             return None
-        return self._chunks.read(reference, request)
+        return self.chunks.read(reference, request)
 
     def exists(self, key: str) -> bool:
         """Whether a key has a value; no chunk is read for it."""
@@ -86,7 +86,7 @@ class SyncKeys:
             ) from None
         if coordinates is None:
             return self._state.find(path) is not None
-        return self._chunks.find(path, coordinates) is not None
+        return self.chunks.find(path, coordinates) is not None
 
     def getsize(self, key: str) -> int:
         """Size of a value in bytes; 0 for a chunk that does not exist."""
@@ -97,7 +97,7 @@ class SyncKeys:
         if coordinates is None:
             return len(self._state.node(path).user_data)
         self._state.array(path)
-        reference = self._chunks.find(path, coordinates)
+        reference = self.chunks.find(path, coordinates)
         if reference is None:
             return 0
         return reference.length if reference.inline is None else len(reference.inline)
@@ -109,7 +109,7 @@ class SyncKeys:
         for node in self._nodes_under(prefix):
             total += len(node.user_data)
             if node.array is not None:
-                total += self._chunks.size(node, changes)
+                total += self.chunks.size(node, changes)
         return total
 
     def set(self, key: str, data: Buffer, size: int) -> None:
@@ -124,7 +124,7 @@ class SyncKeys:
         if coordinates is None:
             self._state.set_document(path, bytes(data), _new_node_id)
         else:
-            self._chunks.write(path, coordinates, data, size)
+            self.chunks.write(path, coordinates, data, size)
 
     def delete(self, key: str) -> None:
         """Remove a value; with a document goes its node, and with a group all below it."""
@@ -136,7 +136,7 @@ class SyncKeys:
         if coordinates is None:
             self._state.delete_node(path)
         else:
-            self._chunks.delete(path, coordinates)
+            self.chunks.delete(path, coordinates)
 
     def delete_dir(self, prefix: str) -> None:
         """Remove a node with all below it, or the chunks of an array whose keys start with `prefix`."""
@@ -152,10 +152,10 @@ class SyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        for batch in self._chunks.coordinates(array, self._state.changes):
+        for batch in self.chunks.coordinates(array, self._state.changes):
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
-                    self._chunks.delete(array.path, tuple(coordinates))
+                    self.chunks.delete(array.path, tuple(coordinates))
 
     def clear(self) -> None:
         """Remove every node."""
@@ -176,7 +176,7 @@ class SyncKeys:
         for node in nodes:
             if node.array is None:
                 continue
-            for batch in self._chunks.coordinates(node, changes):
+            for batch in self.chunks.coordinates(node, changes):
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -202,7 +202,7 @@ class SyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        for batch in self._chunks.coordinates(array, self._state.changes):
+        for batch in self.chunks.coordinates(array, self._state.changes):
             for key in _spell(array.path, batch):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]
