@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from icechunk._core.paths import is_inside, parent_path
+from icechunk._format.chunk_keys import comparable_keys
 from icechunk._format.chunk_refs import ChunkRef, ChunkRefs
 
 if TYPE_CHECKING:
@@ -284,11 +285,10 @@ def contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> ND
     """Which of `coordinates` (n, ndim) are among `others` (m, ndim)."""
     if not (len(coordinates) and len(others)):
         return np.zeros(len(coordinates), bool)
-    if not coordinates.shape[1]:
-        return np.ones(len(coordinates), bool)
     if len(coordinates) * len(others) <= _FEW_PAIRS:
         return (coordinates[:, None] == others).all(axis=2).any(axis=1)  # type: ignore[no-any-return]
-    width = coordinates.shape[1] * 4
-    left = np.ascontiguousarray(coordinates).view(f"V{width}").ravel()
-    right = np.ascontiguousarray(others).view(f"V{width}").ravel()
-    return np.isin(left, right)
+    keys, wanted = comparable_keys(coordinates, others)
+    wanted.sort()
+    at = np.searchsorted(wanted, keys)
+    found: NDArray[np.bool_] = wanted[np.minimum(at, len(wanted) - 1)] == keys
+    return found
