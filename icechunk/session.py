@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from icechunk._async.session import AsyncSession
 from icechunk._core.session_state import SessionState
 from icechunk._io.asset_cache import AssetCache
+from icechunk._io.iteration import Listing
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.session import SyncSession
 from icechunk.store import IcechunkStore
@@ -71,6 +72,50 @@ class Session(SyncSession, AsyncSession):
         IcechunkStore
         """
         return IcechunkStore(self)
+
+    def chunk_coordinates(self, array_path: str, batch_size: int = 1000) -> Listing[tuple[int, ...]]:
+        """The coordinates of all chunks that an array has, each once.
+
+        What the session wrote comes first, then manifest by manifest. Chunks that were never
+        written or are deleted are left out, and so are those outside of the grid of an array that
+        has shrunk: none of them can be read. Nothing is held in between, so the session may be
+        changed meanwhile; what is iterated over is the state at the beginning.
+
+        Parameters
+        ----------
+        array_path : str
+            The absolute path of an array.
+        batch_size : int, default 1000
+            How many coordinates are turned into tuples at a time.
+
+        Returns
+        -------
+        Listing of tuple of int
+            To be used once, with `async for` or with `for`.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`, as all others when the iteration begins.
+        InvalidInputError
+            Kind `not-an-array` or `invalid-path`.
+        ValueError
+            `batch_size` is less than 1.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(6,), chunks=(2,), dtype="i4")
+        >>> array[3:] = 1
+        >>> list(session.chunk_coordinates("/a"))
+        [(1,), (2,)]
+        """
+        return Listing(
+            lambda: self.chunk_coordinates_async(array_path, batch_size),
+            lambda: SyncSession.chunk_coordinates(self, array_path, batch_size),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         if not self.read_only:

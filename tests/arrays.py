@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import zarr
@@ -40,6 +41,22 @@ async def write_async(array: Any, selection: Any, value: Any) -> None:
 
 def write(array: Any, selection: Any, value: Any) -> None:
     array[selection] = value
+
+
+async def resize_async(array: Any, shape: tuple[int, ...]) -> None:
+    await array.resize(shape)
+
+
+def resize(array: Any, shape: tuple[int, ...]) -> None:
+    array.resize(shape)
+
+
+async def append_async(array: Any, data: Any, axis: int = 0) -> None:
+    await array.append(data, axis=axis)
+
+
+def append(array: Any, data: Any, axis: int = 0) -> None:
+    array.append(data, axis=axis)
 
 
 async def read_async(session: icechunk.Session, name: str) -> Any:
@@ -83,3 +100,14 @@ async def delete_node_async(session: icechunk.Session, path: str) -> None:
 
 def delete_node(session: icechunk.Session, path: str) -> None:
     session.store.delete_sync(f"{path}/zarr.json")
+
+
+async def reshape_document_async(session: icechunk.Session, name: str, shape: list[int]) -> None:
+    """Resize by metadata alone: zarr's own `resize` also deletes the chunks outside, one by one."""
+    document = json.loads(await get_key_async(session, f"{name}/zarr.json") or b"")
+    await set_key_async(session, f"{name}/zarr.json", json.dumps({**document, "shape": shape}).encode())
+
+
+def reshape_document(session: icechunk.Session, name: str, shape: list[int]) -> None:
+    document = json.loads(get_key(session, f"{name}/zarr.json") or b"")
+    set_key(session, f"{name}/zarr.json", json.dumps({**document, "shape": shape}).encode())

@@ -155,6 +155,11 @@ class AsyncChunks:
         sizes = await map_concurrently_async(stored_async, node.array.manifests, 8)
         return total + sum(sizes)
 
+    async def manifests_async(self, node: Node) -> list[Manifest]:
+        """All manifests of an array."""
+        assert node.array is not None
+        return await map_concurrently_async(self._fetch_manifest_async, node.array.manifests, 8)
+
     async def _fetch_manifest_async(self, manifest_ref: ManifestRef) -> Manifest:
         snapshot = self._state.snapshot
         return await fetch_manifest_async(self._assets, snapshot, manifest_ref.object_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from icechunk._async.arrays import AsyncArrays
 from icechunk._async.assets import AsyncAssets
 from icechunk._async.chunks import AsyncChunks
 from icechunk._async.commit import amend_session_async, commit_session_async, flush_session_async
@@ -12,7 +13,6 @@ from icechunk._async.rebase import rebase_session_async
 from icechunk._async.virtual import AsyncVirtualChunks
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
-from icechunk._core.session_base import SessionBase
 from icechunk.conflicts import require_solver
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from icechunk.conflicts import ConflictSolver
 
 
-class AsyncSession(SessionBase):
+class AsyncSession(AsyncArrays):
     """The coroutines of a session; see `icechunk.Session`."""
 
     _keys_cached_async: AsyncKeys | None = None

@@ -56,6 +56,15 @@ class ChunkTable:
         self.columns: ChunkRefs | None = None
         self.removed: NDArray[np.uint32] = np.empty((0, ndim), np.uint32)
 
+    @classmethod
+    def of(cls, ndim: int, changes: tuple[ChunkRefs, NDArray[np.uint32]] | None) -> ChunkTable:
+        """A table of what `changes` of another one gave."""
+        table = cls(ndim)
+        if changes is not None:
+            columns, table.removed = changes
+            table.columns = columns if len(columns) else None
+        return table
+
     def __bool__(self) -> bool:
         return bool(self.recent) or self.columns is not None or len(self.removed) > 0
 
@@ -89,6 +98,20 @@ class ChunkTable:
         kept = ChunkRefs.merge(columns, None, coordinates)
         other.columns = kept if len(kept) else None
         other.removed = removed[~contained(removed, coordinates)]
+        return other
+
+    def rearranged(
+        self, written: ChunkRefs, cleared: NDArray[np.uint32], in_base: NDArray[np.bool_]
+    ) -> ChunkTable:
+        """Another table, with chunks written and removed on top of what this one has.
+
+        `cleared` is uint32 of shape (n, ndim), and `in_base` says which of these chunks the base has.
+        """
+        other = self.without(cleared) if len(cleared) else ChunkTable.of(self.ndim, self.changes())
+        if in_base.any():
+            other.removed = sorted_coordinates(np.concatenate([other.removed, cleared[in_base]]))
+        if len(written):
+            other.add_columns(written)
         return other
 
     def add_columns(self, references: ChunkRefs) -> None:

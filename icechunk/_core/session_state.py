@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from icechunk._core.change_set import ChunkTable
     from icechunk._core.paths import Coordinates
     from icechunk._format.chunk_refs import ChunkRef, ChunkRefs
     from icechunk._format.snapshot import Snapshot
@@ -296,6 +297,31 @@ class SessionState:
             elif node.id in self.changes.chunks:
                 self.changes.chunks[node.id].forget(coordinates)
 
+    def replace_chunks(
+        self,
+        node: Node,
+        changes: ChangeSet,
+        recorded: tuple[ChunkRefs, NDArray[np.uint32]] | None,
+        table: ChunkTable,
+    ) -> bool:
+        """Put a table in the place of the one whose `chunk_changes` were `recorded`.
+
+        Returns
+        -------
+        bool
+            False, and nothing has changed, when somebody changed the array or its chunks since.
+        """
+        with self._lock:
+            self.check_writable()
+            if self.changes is not changes or self.find(node.path) != node:
+                return False
+            now = changes.chunks.get(node.id)
+            if not _same_columns(now.changes() if now else None, recorded):
+                return False
+            if table or now:
+                changes.chunks[node.id] = table
+            return True
+
     def chunk_changes(self, node: Node, changes: ChangeSet) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:
         """References and removals of an array in a change set, as columns; None when there are none."""
         with self._lock:
@@ -407,6 +433,15 @@ def _node(
     shape = tuple(map(DimensionShape, parsed.shape, parsed.num_chunks))
     array = ArrayData(shape=shape, dimension_names=parsed.dimension_names, manifests=manifests)
     return Node(id=node_id, path=path, user_data=document, array=array)
+
+
+def _same_columns(
+    now: tuple[ChunkRefs, NDArray[np.uint32]] | None, before: tuple[ChunkRefs, NDArray[np.uint32]] | None
+) -> bool:
+    """Whether nothing was recorded between two looks at a table: its columns never change in place."""
+    if now is None or before is None:
+        return now is before
+    return now[1] is before[1] and (now[0] is before[0] or len(now[0]) == len(before[0]) == 0)
 
 
 def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:

@@ -315,6 +315,10 @@ class ChunkRefs:
             return ChunkRefs(np.ascontiguousarray(coords), rows, self.pool, self.dictionary)
         return ChunkRefs.from_columns(coords, rows, self.pool, self.dictionary)
 
+    def moved(self, index: NDArray[np.int64], coords: NDArray[np.uint32]) -> ChunkRefs:
+        """Some of the references, at other coordinates; of equal coordinates the last one counts."""
+        return ChunkRefs.from_columns(coords, _take_rows(self.rows, index), self.pool, self.dictionary)
+
     def bounds(self) -> tuple[tuple[int, int], ...]:
         """Smallest coordinate and largest plus 1 along each axis; (0, 0) where there are no references."""
         if not len(self):

@@ -156,6 +156,11 @@ class SyncChunks:
         sizes = map_concurrently(stored, node.array.manifests, 8)
         return total + sum(sizes)
 
+    def manifests(self, node: Node) -> list[Manifest]:
+        """All manifests of an array."""
+        assert node.array is not None
+        return map_concurrently(self._fetch_manifest, node.array.manifests, 8)
+
     def _fetch_manifest(self, manifest_ref: ManifestRef) -> Manifest:
         snapshot = self._state.snapshot
         return fetch_manifest(self._assets, snapshot, manifest_ref.object_id)

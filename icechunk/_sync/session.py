@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from icechunk._sync.arrays import SyncArrays
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.chunks import SyncChunks
 from icechunk._sync.commit import amend_session, commit_session, flush_session
@@ -13,7 +14,6 @@ from icechunk._sync.rebase import rebase_session
 from icechunk._sync.virtual import SyncVirtualChunks
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
-from icechunk._core.session_base import SessionBase
 from icechunk.conflicts import require_solver
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from icechunk.conflicts import ConflictSolver
 
 
-class SyncSession(SessionBase):
+class SyncSession(SyncArrays):
     """The coroutines of a session; see `icechunk.Session`."""
 
     _keys_cached: SyncKeys | None = None

@@ -29,10 +29,20 @@ if TYPE_CHECKING:
 OLD_SECTIONS = ("refs", "history", "documents", "values")
 """What an implementation of the 1.x API can tell."""
 
-OUR_SECTIONS = (*OLD_SECTIONS, "chunks", "manifests", "config", "diffs", "updates", "administration")
+OUR_SECTIONS = (
+    *OLD_SECTIONS,
+    "chunks",
+    "manifests",
+    "config",
+    "diffs",
+    "updates",
+    "administration",
+    "node_ids",
+    "kinds",
+)
 """What ours can tell; it grows with the API."""
 
-SECTIONS = (*OUR_SECTIONS, "node_ids", "kinds", "references")
+SECTIONS = (*OUR_SECTIONS, "references")
 """What the official 2.x release can tell."""
 
 CHUNK_KINDS = {0: "uninitialized", 1: "native", 2: "virtual", 3: "inline"}

@@ -1,0 +1,237 @@
+# Generated from icechunk/_async/arrays.py by tools/make_sync.py; edit that file.
+"""The verbs of a session on the chunks of one array: what they are, and putting them elsewhere.
+
+Chunks move by reference: what is fetched are manifests, and no chunk is read or written.
+"""
+
+from __future__ import annotations
+
+from operator import index
+from typing import TYPE_CHECKING
+
+from icechunk._core.ids import id_text
+from icechunk._core.paths import node_path
+from icechunk._core.reindex import Reindex, Shift, rearranged_table, require_regular_grid
+from icechunk._core.session_base import SessionBase
+from icechunk._format.chunk_keys import rows_within
+from icechunk._io.concurrency import run_in_thread
+from icechunk.types import ChunkType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Callable, Iterable, Sequence
+
+    from icechunk._sync.keys import SyncKeys
+
+_MAX_COORDINATE = 2**32 - 1
+
+
+class SyncArrays(SessionBase):
+    """The coroutines of a session that are about one array."""
+
+    @property
+    def _keys(self) -> SyncKeys:
+        raise NotImplementedError
+
+    def get_node_id(self, path: str) -> str:
+        """The id of a group or array, which it keeps when it is moved.
+
+        Parameters
+        ----------
+        path : str
+            The absolute path of the node.
+
+        Returns
+        -------
+        str
+            13 characters.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`.
+        InvalidInputError
+            Kind `invalid-path`.
+        """
+        return id_text(self._state.node(node_path(path)).id)
+
+    def chunk_type(self, array_path: str, chunk_coordinates: Sequence[int]) -> ChunkType:
+        """Where the bytes of a chunk are kept. The chunk itself is not read.
+
+        Parameters
+        ----------
+        array_path : str
+            The absolute path of an array.
+        chunk_coordinates : sequence of int
+            One for each dimension, counted in chunks.
+
+        Returns
+        -------
+        ChunkType
+            `uninitialized` for a chunk that was never written, was deleted, or lies outside of the
+            grid.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`.
+        InvalidInputError
+            Kind `not-an-array`, `invalid-path`, or `invalid-chunk-index` for too few or too many
+            coordinates.
+        OverflowError
+            A coordinate is negative or does not fit into 32 bits.
+        """
+        coordinates = tuple([index(each) for each in chunk_coordinates])
+        if coordinates and not (min(coordinates) >= 0 and max(coordinates) <= _MAX_COORDINATE):
+            raise OverflowError(
+                f"chunk coordinates must be between 0 and {_MAX_COORDINATE}, not {list(coordinates)}"
+            )
+        path = node_path(array_path)
+        self._state.array(path)
+        reference = self._keys.chunks.find(path, coordinates)
+        return ChunkType.uninitialized if reference is None else reference.kind
+
+    def chunk_coordinates(
+        self, array_path: str, batch_size: int = 1000
+    ) -> Iterator[tuple[int, ...]]:
+        """The coordinates of all chunks that an array has, each once; see `Session.chunk_coordinates`.
+
+        Parameters
+        ----------
+        array_path : str
+        batch_size : int, default 1000
+
+        Yields
+        ------
+        tuple of int
+        """
+        batch_size = index(batch_size)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        changes = self._state.changes
+        node, array = self._state.array(node_path(array_path))
+        first = [0] * len(array.shape)
+        end = [dimension.num_chunks for dimension in array.shape]
+        for coordinates in self._keys.chunks.coordinates(node, changes):
+            inside = coordinates[rows_within(coordinates, first, end)]
+            for start in range(0, len(inside), batch_size):
+                for each in inside[start : start + batch_size].tolist():
+                    yield tuple(each)
+
+    def shift_array(self, array_path: str, chunk_offset: Iterable[int]) -> None:
+        """Move all chunks of an array by as many chunks along each dimension.
+
+        What would leave the grid is dropped, and the places that nothing moves to read as the
+        fill value from then on. To drop nothing, resize the array first.
+
+        Parameters
+        ----------
+        array_path : str
+            The absolute path of an array with a regular chunk grid.
+        chunk_offset : iterable of int
+            How far along each dimension, counted in chunks: towards the end, or towards the
+            beginning where it is negative.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`.
+        InvalidInputError
+            Kind `invalid-chunk-index`: not one offset for each dimension. Kind `not-an-array` or
+            `invalid-path`.
+        IcechunkError
+            Kind `unknown`: the chunk grid is not regular.
+        ReadOnlyError
+            Kind `read-only-session`.
+        SessionStateError
+            Kind `rearrange-session-only`.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(4,), chunks=(1,), dtype="i4")
+        >>> array[:] = [1, 2, 3, 4]
+        >>> session.shift_array("/a", [1])
+        >>> array[:].tolist()
+        [0, 1, 2, 3]
+        """
+        self._rearrange(array_path, Shift(tuple([index(step) for step in chunk_offset])))
+
+    def reindex_array(
+        self,
+        array_path: str,
+        forward: Callable[[list[int]], Iterable[int] | None],
+        backward: Callable[[list[int]], Iterable[int] | None] | None = None,
+    ) -> None:
+        """Move each chunk of an array to where a function says.
+
+        Asked are chunks that exist, in the order of their coordinates; when several go to one
+        place, the last one is there afterwards. A place that chunks leave and that none goes to
+        keeps its chunk, unless `backward` tells otherwise.
+
+        Parameters
+        ----------
+        array_path : str
+            The absolute path of an array with a regular chunk grid.
+        forward : callable
+            Gets the coordinates of a chunk as a list, and returns those of the place it goes to,
+            or None for a chunk that is not moved.
+        backward : callable, optional
+            The inverse. Asked for each chunk that no other one takes the place of: where would
+            the chunk at these coordinates have come from? If there is no chunk at the coordinates
+            that it returns, or if it returns None, the place is cleared.
+
+        Raises
+        ------
+        NodeNotFoundError
+            Kind `node-not-found`.
+        InvalidInputError
+            Kind `invalid-chunk-index`: `forward` returned coordinates outside of the grid, or one
+            of the two returned negative coordinates or not as many as there are dimensions. Kind
+            `not-an-array` or `invalid-path`.
+        IcechunkError
+            Kind `unknown`: the chunk grid is not regular, or a function failed or returned something
+            else than coordinates.
+        ReadOnlyError
+            Kind `read-only-session`.
+        SessionStateError
+            Kind `rearrange-session-only`.
+        TypeError
+            `forward` or `backward` cannot be called.
+
+        Notes
+        -----
+        In the synchronous spelling the functions are called in a thread, so that the event loop
+        goes on.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(4,), chunks=(1,), dtype="i4")
+        >>> array[:] = [1, 2, 3, 4]
+        >>> session.reindex_array("/a", lambda chunk: [3 - chunk[0]])
+        >>> array[:].tolist()
+        [4, 3, 2, 1]
+        """
+        for function in (forward,) if backward is None else (forward, backward):
+            if not callable(function):
+                raise TypeError(f"chunks are reindexed by functions, not by a {type(function).__name__}")
+        self._rearrange(array_path, Reindex(forward, backward))
+
+    def _rearrange(self, array_path: str, task: Shift | Reindex) -> None:
+        state = self._state
+        path = node_path(array_path)
+        while True:
+            changes = state.changes
+            node, _ = state.array(path)
+            require_regular_grid(node, state.spec_version)
+            state.check_writable()
+            recorded = state.chunk_changes(node, changes)
+            manifests = self._keys.chunks.manifests(node)
+            table = run_in_thread(rearranged_table, node, manifests, recorded, task)
+            if state.replace_chunks(node, changes, recorded, table):
+                return
+            # Somebody wrote into the array meanwhile: what they wrote takes part.
