@@ -75,6 +75,28 @@ ON_PURPOSE: dict[str, list[Any]] = {
         )
         for verb in verbs
     },
+    # So do coordinates given as numbers, offsets, and what functions that reindex answer.
+    **{
+        name: ["raised", "InvalidInputError", "invalid-chunk-index"]
+        for name in (
+            *("chunk_type-too_few", "chunk_type-too_many", "shift-too_many"),
+            *("reindex-too_few", "reindex-too_many", "reindex_back-too_few"),
+            *("reindex-negative", "reindex-huge", "reindex_back-negative"),
+        )
+    },
+    # Each chunk that exists is listed once.
+    "coordinates_after_changes": ["returned", [[3], [0], [2]]],
+    # Chunks that stay where they are have not changed.
+    "shift-nothing": ["returned", [[100, 2, 3, 4, 5, 6, 7], False, {}]],
+    "reindex-identity": ["returned", [[100, 2, 3, 4, 5, 6, 7], False, {}]],
+    # No number is too large to shift everything out of an array.
+    "shift-farther": ["returned", [[0] * 7, True, {"/a": [[0], [1], [2], [3]]}]],
+    # What can be called is a function, what can be iterated over are coordinates.
+    "reindex-callable": ["returned", [[100, 2, 3, 4, 5, 6, 7], False, {}]],
+    "reindex-iterator": ["returned", [[7, 0, 3, 4, 5, 6, 7], True, {"/a": [[0]]}]],
+    # Deleted chunks are not moved, and chunks are taken in one order: with a commit before it or without.
+    "reindex_after_deleting": ["returned", [[0, 0, 3, 4, 3, 4, 5], True, {"/a": [[0], [2], [3]]}]],
+    "reindex_to_one_place_after_writing": ["returned", [[7, 0, 9, 9, 5, 6, 7], True, {"/a": [[0], [1]]}]],
 }
 """Our answers where they differ from the official ones because we want it so; `@1`: in spec 1 only."""
 

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.compat import misuse, misuse_of_history, misuse_of_repositories, misuse_of_stores
+from tests.compat import (
+    misuse,
+    misuse_of_arrays,
+    misuse_of_history,
+    misuse_of_repositories,
+    misuse_of_stores,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-REGISTERED = (misuse_of_history, misuse_of_repositories, misuse_of_stores)
+REGISTERED = (misuse_of_arrays, misuse_of_history, misuse_of_repositories, misuse_of_stores)
 """The modules whose import fills `misuse.CASES`."""
 
 
