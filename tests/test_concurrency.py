@@ -378,6 +378,7 @@ def test_showing_a_store_or_session_waits_for_nobody() -> None:
 
 LOOKS: dict[str, Callable[[Session], object]] = {
     "repr": lambda session: repr(session) + repr(session.store),
+    "html": lambda session: session._repr_html_() + session.store._repr_html_(),
     "status": lambda session: session.status(),
     "has_uncommitted_changes": lambda session: session.has_uncommitted_changes,
     "list": lambda session: len(set(session.store.list())),
