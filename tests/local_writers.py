@@ -24,10 +24,10 @@ from icechunk._io.concurrency import SingleFlight
 from icechunk._io.files import LOCK_NAME
 from icechunk._io.locks import exclusively
 from icechunk._storage_settings import StorageSettings
+from icechunk._stored_objects import Version
 from icechunk._sync.backends import SyncBackend, open_backend
 from icechunk.storage import (
     Storage,
-    Version,
     in_memory_storage,
     local_filesystem_storage,
     obstore_storage,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from icechunk._format.snapshot import Snapshot
     from icechunk._format.transaction_log import TransactionLog
     from icechunk._io.asset_cache import AssetCache
-    from icechunk.storage import Version
+    from icechunk._stored_objects import Version
 
 _LARGE = 1 << 17
 """Objects of more bytes than this are packed and unpacked in a thread, off the event loop."""

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from icechunk.storage import Batch, Data, Failures, Pieces, StorageObjectInfo, Version
+    from icechunk._stored_objects import StorageObjectInfo, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces
 
 
 class AsyncBackend(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.files import Files
-from icechunk.storage import StorageObjectInfo, Version
+from icechunk._stored_objects import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -13,16 +13,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    from icechunk._stored_objects import MemoryObject, StorageObjectInfo, Version
     from icechunk.config import StorageSettings
     from icechunk.storage import (
         Batch,
         Data,
         Failures,
         InMemoryStorage,
-        MemoryObject,
         Pieces,
-        StorageObjectInfo,
-        Version,
     )
 
 

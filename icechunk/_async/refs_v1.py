@@ -28,7 +28,7 @@ from icechunk._io.concurrency import map_concurrently_async
 
 if TYPE_CHECKING:
     from icechunk._async.assets import AsyncAssets
-    from icechunk.storage import Version
+    from icechunk._stored_objects import Version
 
 _CONTENT_TYPE = "application/json"
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from icechunk._async.assets import AsyncAssets
     from icechunk._format.repo_info import RepoInfo
-    from icechunk.storage import Version
+    from icechunk._stored_objects import Version
 
 IMMEDIATE_RETRIES = 5
 """Lost races after which the loop starts to wait between its attempts."""

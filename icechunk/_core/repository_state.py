@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from icechunk._core.session_state import SessionState
     from icechunk._io.asset_cache import AssetCache
+    from icechunk._stored_objects import Version
     from icechunk.config import Attribution, RepositoryConfig
     from icechunk.credentials import AnyCredential
     from icechunk.display import Fields
-    from icechunk.storage import Storage, Version
+    from icechunk.storage import Storage
 
 SessionType = TypeVar("SessionType")
 """The class of the sessions that a repository opens."""

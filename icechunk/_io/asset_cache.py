@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from icechunk._format.repo import RepoInfo
     from icechunk._format.snapshot import Snapshot
     from icechunk._format.transaction_log import TransactionLog
-    from icechunk.storage import Storage, Version
+    from icechunk._stored_objects import Version
+    from icechunk.storage import Storage
 
 T = TypeVar("T")
 

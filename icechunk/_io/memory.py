@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._io.clock import now_us
 from icechunk._locks import StateLock
-from icechunk.storage import MemoryObject
+from icechunk._stored_objects import MemoryObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from icechunk.storage import MemoryObjects, StorageObjectInfo, Version
+    from icechunk._stored_objects import MemoryObjects, StorageObjectInfo, Version
 
 _lock = StateLock()
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from icechunk._sync.backends import SyncBackend
-    from icechunk.storage import Batch, Data, Failures, Pieces, Storage, StorageObjectInfo, Version
+    from icechunk._stored_objects import StorageObjectInfo, Version
+    from icechunk.storage import Batch, Data, Failures, Pieces, Storage
     from icechunk.testing.faults import Faults
 
 

@@ -49,9 +49,10 @@ if TYPE_CHECKING:
 
     from icechunk._core.ops_log import Stamp
     from icechunk._format.repo_info import RepoInfo
+    from icechunk._stored_objects import Version
     from icechunk.config import StorageSettings
     from icechunk.credentials import AnyCredential
-    from icechunk.storage import Storage, Version
+    from icechunk.storage import Storage
 
 _CONFIG_CONTENT_TYPE = "application/yaml"
 _INITIAL_MESSAGE = "Repository initialized"

@@ -30,7 +30,7 @@ from icechunk._io.stores import (
     keeps_buffers,
 )
 from icechunk._storage_settings import StorageConcurrencySettings
-from icechunk.storage import StorageObjectInfo, Version
+from icechunk._stored_objects import StorageObjectInfo, Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -29,7 +29,7 @@ from icechunk._io.concurrency import map_concurrently
 
 if TYPE_CHECKING:
     from icechunk._sync.assets import SyncAssets
-    from icechunk.storage import Version
+    from icechunk._stored_objects import Version
 
 _CONTENT_TYPE = "application/json"
 

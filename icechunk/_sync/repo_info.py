@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from icechunk._sync.assets import SyncAssets
     from icechunk._format.repo_info import RepoInfo
-    from icechunk.storage import Version
+    from icechunk._stored_objects import Version
 
 IMMEDIATE_RETRIES = 5
 """Lost races after which the loop starts to wait between its attempts."""

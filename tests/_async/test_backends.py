@@ -16,11 +16,11 @@ from icechunk._exceptions import StorageError
 from icechunk._io.concurrency import map_concurrently_async
 from icechunk._io.files import INLINE_LIMIT
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk._stored_objects import Version
 from icechunk.storage import (
     LocalFileSystemStorage,
     S3Storage,
     Storage,
-    Version,
     in_memory_storage,
     local_filesystem_storage,
     obstore_storage,

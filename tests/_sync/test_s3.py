@@ -16,8 +16,9 @@ from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.stores import Clients
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk._stored_objects import Version
 from icechunk.config import Attribution
-from icechunk.storage import S3Storage, Version, s3_storage
+from icechunk.storage import S3Storage, s3_storage
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
