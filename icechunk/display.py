@@ -40,6 +40,7 @@ _SHOWN_ITEMS = 100
 _STYLE = """<style>
 .icechunk-repr { max-width: 60em; line-height: 1.5; color: var(--jp-content-font-color0, inherit); }
 .icechunk-repr .icechunk-header { border-bottom: 1px solid rgba(128, 128, 128, 0.5); }
+.icechunk-repr .icechunk-field { display: flex; gap: 0.4em; }
 .icechunk-repr .icechunk-field-name { opacity: 0.7; }
 .icechunk-repr .icechunk-field-value { white-space: pre-wrap; overflow-wrap: anywhere; }
 .icechunk-repr summary { cursor: pointer; }
