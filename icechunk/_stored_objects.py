@@ -6,15 +6,12 @@ import os
 import uuid
 import weakref
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 from icechunk import display
 from icechunk._exceptions import ErrorKind, StorageError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Version(msgspec.Struct, frozen=True):
