@@ -60,14 +60,14 @@ async def test_caches_keep_to_their_limits_async(caching: CachingConfig, what: s
     assert faults.count("get", what) == expected
 
 
-@pytest.mark.parametrize(("capacity", "expected"), [(None, 2), (5, 2), (6, 1)])
-async def test_transaction_logs_are_kept_on_demand_async(capacity: int | None, expected: int) -> None:
+@pytest.mark.parametrize(("capacity", "expected"), [(None, 1), (0, 2), (6, 2), (7, 1)])
+async def test_transaction_logs_are_kept_up_to_a_limit_async(capacity: int | None, expected: int) -> None:
     storage, faults = await repository_async("data")
     caching = CachingConfig(num_transaction_changes=capacity)
     repo = await Repository.open_async(storage, RepositoryConfig(caching=caching))
     first = [info async for info in repo.async_ancestry(branch="main")][-1].id
     for _ in range(2):
-        # An array, its group, four chunks.
+        # The log itself, an array, its group, four chunks.
         changes = await repo.diff_async(from_snapshot_id=first, to_branch="main")
         assert len(changes.updated_chunks["/data"]) == 4
     assert faults.count("get", "transactions/*") == expected

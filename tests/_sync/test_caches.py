@@ -61,14 +61,14 @@ def test_caches_keep_to_their_limits(caching: CachingConfig, what: str, expected
     assert faults.count("get", what) == expected
 
 
-@pytest.mark.parametrize(("capacity", "expected"), [(None, 2), (5, 2), (6, 1)])
-def test_transaction_logs_are_kept_on_demand(capacity: int | None, expected: int) -> None:
+@pytest.mark.parametrize(("capacity", "expected"), [(None, 1), (0, 2), (6, 2), (7, 1)])
+def test_transaction_logs_are_kept_up_to_a_limit(capacity: int | None, expected: int) -> None:
     storage, faults = repository("data")
     caching = CachingConfig(num_transaction_changes=capacity)
     repo = Repository.open(storage, RepositoryConfig(caching=caching))
     first = [info for info in repo.ancestry(branch="main")][-1].id
     for _ in range(2):
-        # An array, its group, four chunks.
+        # The log itself, an array, its group, four chunks.
         changes = repo.diff(from_snapshot_id=first, to_branch="main")
         assert len(changes.updated_chunks["/data"]) == 4
     assert faults.count("get", "transactions/*") == expected

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,4 +45,5 @@ def main(command: str, path: str, *rest: str) -> Any:
 
 if __name__ == "__main__":
     icechunk.set_logs_filter("error")  # this release logs to the standard output
-    print(json.dumps(main(*sys.argv[1:])))
+    print(json.dumps(main(*sys.argv[1:])), flush=True)
+    os._exit(0)  # this release now and then aborts while the interpreter winds up
