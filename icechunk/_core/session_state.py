@@ -350,7 +350,8 @@ class SessionState:
         self.check_not_read_only()
         if self._sealed:
             raise ReadOnlyError(
-                "a commit or rebase of this session is under way: a change made now would be lost",
+                "a commit or rebase of this session is under way, and a change made now would be lost: wait "
+                "until it is over",
                 ErrorKind.READ_ONLY_SESSION,
             )
 
