@@ -42,10 +42,7 @@ def move_node(changes: ChangeSet, source: str, target: str) -> None:
             ErrorKind.MOVE_INTO_SELF_OR_DESCENDANT,
         )
     if changes.find(target) is not None:
-        raise AlreadyExistsError(
-            f"`{source}` cannot be moved to `{target}`, where another node is: a move overwrites nothing",
-            ErrorKind.MOVE_WONT_OVERWRITE,
-        )
+        raise _occupied(source, target)
     above = parent_path(target) or "/"
     parent = changes.find(above)
     if parent is None:
@@ -59,6 +56,18 @@ def move_node(changes: ChangeSet, source: str, target: str) -> None:
             f"`{source}` cannot be moved to `{target}`: `{above}` is an array and has no nodes below it",
             ErrorKind.MOVE_DESTINATION_PARENT_NOT_GROUP,
         )
-    for node in list(changes.nodes(source)):
-        changes.relocate_node(node, target + node.path[len(source) :])
+    moving = [(node, target + node.path[len(source) :]) for node in changes.nodes(source)]
+    for node, path in moving:
+        # Nodes may lack groups above them, so that there may be some below a path where there is none.
+        if changes.find(path) is not None:
+            raise _occupied(node.path, path)
+    for node, path in moving:
+        changes.relocate_node(node, path)
     changes.moves.append((source, target))
+
+
+def _occupied(source: str, target: str) -> AlreadyExistsError:
+    return AlreadyExistsError(
+        f"`{source}` cannot be moved to `{target}`, where another node is: a move overwrites nothing",
+        ErrorKind.MOVE_WONT_OVERWRITE,
+    )
