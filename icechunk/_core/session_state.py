@@ -318,8 +318,7 @@ class SessionState:
             now = changes.chunks.get(node.id)
             if not _same_columns(now.changes() if now else None, recorded):
                 return False
-            if table or now:
-                changes.chunks[node.id] = table
+            changes.chunks[node.id] = table
             return True
 
     def chunk_changes(self, node: Node, changes: ChangeSet) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:

@@ -301,13 +301,14 @@ async def test_where_nothing_can_be_moved_async(spec_version: int) -> None:
     if spec_version > 1:
         rearranging = await repo.rearrange_session_async("main")
         cases.append((rearranging, "/a", SessionStateError, "rearrange-session-only"))
+    asked: list[list[int]] = []
     for session, path, error, kind in cases:
         with pytest.raises(error) as shifted:
             await session.shift_array_async(path, [1])
         assert shifted.value.kind == kind
         with pytest.raises(error) as reindexed:
-            await session.reindex_array_async(path, lambda chunk: chunk)
-        assert reindexed.value.kind == kind
+            await session.reindex_array_async(path, asked.append)
+        assert (reindexed.value.kind, asked) == (kind, [])
         assert not session.has_uncommitted_changes
 
 
@@ -490,6 +491,50 @@ async def test_what_is_written_meanwhile_takes_part_async(spec_version: int) -> 
     kinds = [await session.chunk_type_async("/a", [index]) for index in range(5)]
     inline, moved = ChunkType.inline, ChunkType.virtual
     assert kinds == [inline, inline, moved, inline, moved]
+
+
+async def test_what_becomes_of_the_array_meanwhile_is_minded_async(spec_version: int) -> None:
+    """It gets smaller, loses the changes of the session, or is deleted and made anew."""
+    repo = await Repository.create_async(icechunk.in_memory_storage(), spec_version=spec_version)
+    session = await row_async(repo, [1, 2, 3, 4])
+    state = session._state
+    calls: list[list[int]] = []
+
+    def after(change: Callable[[], object]) -> Callable[[list[int]], list[int] | None]:
+        calls.clear()
+
+        def forward(chunk: list[int]) -> list[int] | None:
+            calls.append(chunk)
+            if len(calls) == 1:
+                change()
+            return [chunk[0] + 1] if chunk[0] < 1 else None
+
+        return forward
+
+    document = json.loads(await get_key_async(session, "a/zarr.json") or b"")
+    smaller = json.dumps({**document, "shape": [2]}).encode()
+    await session.reindex_array_async("/a", after(lambda: state.set_document("/a", smaller, bytes)))
+    assert calls == [[0], [1], [2], [3], [0], [1]]
+    assert await values_async(session) == [1, 1]
+
+    await session.reindex_array_async("/a", after(session.discard_changes))
+    assert calls == [[0], [1], [0], [1], [2], [3]]
+    assert await values_async(session) == [1, 1, 3, 4]
+
+    def replace() -> None:
+        state.delete_node("/a")
+        state.set_document("/a", smaller, lambda: bytes(8))
+        state.record_chunk("/a", (0,), virtual("s3://bucket/new", 0, 4))
+
+    await session.reindex_array_async("/a", after(replace))
+    assert calls == [[0], [1], [2], [3], [0]]
+    kinds = [await session.chunk_type_async("/a", [index]) for index in range(2)]
+    assert kinds == [ChunkType.virtual, ChunkType.virtual]
+    assert session.status().updated_chunks == {"/a": [[0], [1]]}
+
+    with pytest.raises(NodeNotFoundError):
+        await session.reindex_array_async("/a", after(lambda: state.delete_node("/a")))
+    assert session.status().new_arrays == set()
 
 
 async def test_a_shift_is_forgotten_like_any_other_change_async(spec_version: int) -> None:

@@ -302,13 +302,14 @@ def test_where_nothing_can_be_moved(spec_version: int) -> None:
     if spec_version > 1:
         rearranging = repo.rearrange_session("main")
         cases.append((rearranging, "/a", SessionStateError, "rearrange-session-only"))
+    asked: list[list[int]] = []
     for session, path, error, kind in cases:
         with pytest.raises(error) as shifted:
             session.shift_array(path, [1])
         assert shifted.value.kind == kind
         with pytest.raises(error) as reindexed:
-            session.reindex_array(path, lambda chunk: chunk)
-        assert reindexed.value.kind == kind
+            session.reindex_array(path, asked.append)
+        assert (reindexed.value.kind, asked) == (kind, [])
         assert not session.has_uncommitted_changes
 
 
@@ -491,6 +492,50 @@ def test_what_is_written_meanwhile_takes_part(spec_version: int) -> None:
     kinds = [session.chunk_type("/a", [index]) for index in range(5)]
     inline, moved = ChunkType.inline, ChunkType.virtual
     assert kinds == [inline, inline, moved, inline, moved]
+
+
+def test_what_becomes_of_the_array_meanwhile_is_minded(spec_version: int) -> None:
+    """It gets smaller, loses the changes of the session, or is deleted and made anew."""
+    repo = Repository.create(icechunk.in_memory_storage(), spec_version=spec_version)
+    session = row(repo, [1, 2, 3, 4])
+    state = session._state
+    calls: list[list[int]] = []
+
+    def after(change: Callable[[], object]) -> Callable[[list[int]], list[int] | None]:
+        calls.clear()
+
+        def forward(chunk: list[int]) -> list[int] | None:
+            calls.append(chunk)
+            if len(calls) == 1:
+                change()
+            return [chunk[0] + 1] if chunk[0] < 1 else None
+
+        return forward
+
+    document = json.loads(get_key(session, "a/zarr.json") or b"")
+    smaller = json.dumps({**document, "shape": [2]}).encode()
+    session.reindex_array("/a", after(lambda: state.set_document("/a", smaller, bytes)))
+    assert calls == [[0], [1], [2], [3], [0], [1]]
+    assert values(session) == [1, 1]
+
+    session.reindex_array("/a", after(session.discard_changes))
+    assert calls == [[0], [1], [0], [1], [2], [3]]
+    assert values(session) == [1, 1, 3, 4]
+
+    def replace() -> None:
+        state.delete_node("/a")
+        state.set_document("/a", smaller, lambda: bytes(8))
+        state.record_chunk("/a", (0,), virtual("s3://bucket/new", 0, 4))
+
+    session.reindex_array("/a", after(replace))
+    assert calls == [[0], [1], [2], [3], [0]]
+    kinds = [session.chunk_type("/a", [index]) for index in range(2)]
+    assert kinds == [ChunkType.virtual, ChunkType.virtual]
+    assert session.status().updated_chunks == {"/a": [[0], [1]]}
+
+    with pytest.raises(NodeNotFoundError):
+        session.reindex_array("/a", after(lambda: state.delete_node("/a")))
+    assert session.status().new_arrays == set()
 
 
 def test_a_shift_is_forgotten_like_any_other_change(spec_version: int) -> None:
