@@ -537,6 +537,30 @@ async def test_what_becomes_of_the_array_meanwhile_is_minded_async(spec_version:
     assert session.status().new_arrays == set()
 
 
+async def test_a_shift_is_rebased_like_any_other_change_async(spec_version: int) -> None:
+    """Over commits elsewhere; one that wrote where a chunk was, or goes, is a conflict."""
+    repo = await Repository.create_async(icechunk.in_memory_storage(), spec_version=spec_version)
+    session = await row_async(repo, [1, 2, None, None, 5, 6])
+    await session.reindex_array_async("/a", lambda chunk: [chunk[0] + 2] if chunk[0] < 2 else None)
+    theirs = await repo.writable_session_async("main")
+    await write_async(await open_array_async(theirs, "a"), slice(4, 5), np.array([50], "i4"))
+    await theirs.commit_async("elsewhere")
+    await session.commit_async("moved", rebase_with=icechunk.ConflictDetector())
+    reader = await repo.readonly_session_async("main")
+    assert await values_async(reader) == [1, 2, 1, 2, 50, 6]
+
+    session = await repo.writable_session_async("main")
+    await session.shift_array_async("/a", [1])
+    theirs = await repo.writable_session_async("main")
+    await write_async(await open_array_async(theirs, "a"), slice(0, 1), np.array([9], "i4"))
+    await theirs.commit_async("where a chunk was")
+    with pytest.raises(icechunk.RebaseFailedError) as caught:
+        await session.commit_async("shifted", rebase_with=icechunk.ConflictDetector())
+    (conflict,) = caught.value.conflicts
+    assert (conflict.path, conflict.conflicted_chunks) == ("/a", [[0]])
+    assert await values_async(session) == [None, 1, 2, 1, 2, 50]
+
+
 async def test_a_shift_is_forgotten_like_any_other_change_async(spec_version: int) -> None:
     repo = await Repository.create_async(icechunk.in_memory_storage(), spec_version=spec_version)
     session = await row_async(repo, [1, 2, 3])

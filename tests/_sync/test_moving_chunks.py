@@ -538,6 +538,30 @@ def test_what_becomes_of_the_array_meanwhile_is_minded(spec_version: int) -> Non
     assert session.status().new_arrays == set()
 
 
+def test_a_shift_is_rebased_like_any_other_change(spec_version: int) -> None:
+    """Over commits elsewhere; one that wrote where a chunk was, or goes, is a conflict."""
+    repo = Repository.create(icechunk.in_memory_storage(), spec_version=spec_version)
+    session = row(repo, [1, 2, None, None, 5, 6])
+    session.reindex_array("/a", lambda chunk: [chunk[0] + 2] if chunk[0] < 2 else None)
+    theirs = repo.writable_session("main")
+    write(open_array(theirs, "a"), slice(4, 5), np.array([50], "i4"))
+    theirs.commit("elsewhere")
+    session.commit("moved", rebase_with=icechunk.ConflictDetector())
+    reader = repo.readonly_session("main")
+    assert values(reader) == [1, 2, 1, 2, 50, 6]
+
+    session = repo.writable_session("main")
+    session.shift_array("/a", [1])
+    theirs = repo.writable_session("main")
+    write(open_array(theirs, "a"), slice(0, 1), np.array([9], "i4"))
+    theirs.commit("where a chunk was")
+    with pytest.raises(icechunk.RebaseFailedError) as caught:
+        session.commit("shifted", rebase_with=icechunk.ConflictDetector())
+    (conflict,) = caught.value.conflicts
+    assert (conflict.path, conflict.conflicted_chunks) == ("/a", [[0]])
+    assert values(session) == [None, 1, 2, 1, 2, 50]
+
+
 def test_a_shift_is_forgotten_like_any_other_change(spec_version: int) -> None:
     repo = Repository.create(icechunk.in_memory_storage(), spec_version=spec_version)
     session = row(repo, [1, 2, 3])
