@@ -318,6 +318,7 @@ def test_many_readers_of_cold_caches_all_get_their_answers(storage: icechunk.Sto
 def test_breaking_out_of_a_listing_blocks_no_writer(
     listing: str, closed: bool, storage: icechunk.Storage
 ) -> None:
+    """It must not deadlock, whether the iterator is closed, kept or forgotten."""
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
     create_array(session.store, "a", 16)[:] = 1

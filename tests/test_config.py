@@ -318,6 +318,7 @@ def test_axes_are_positions(axis: int) -> None:
 
 
 def test_merge_goes_member_by_member() -> None:
+    """One setting that is given does not reset the others beside it."""
     below = RepositoryConfig(
         inline_chunk_threshold_bytes=1,
         compression=CompressionConfig(level=2),

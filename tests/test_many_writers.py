@@ -154,6 +154,7 @@ def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one repository object", "one each"])
 def test_threads_that_retry_lose_no_commit(shared: bool, storage: icechunk.Storage) -> None:
+    """As many commits as returned are in the history: no two win on one parent."""
     repo = Repository.create(storage)
     threads, commits = 4, 4
     landed: dict[str, str] = {}
@@ -203,6 +204,7 @@ def commit_in_a_process(path: str, process: int, commits: int, start: Any, answe
 
 
 def test_processes_that_retry_lose_no_commit(tmp_path: Path) -> None:
+    """On a local disk: as many commits as returned are in the history, with the data of each."""
     storage = icechunk.local_filesystem_storage(tmp_path)
     Repository.create(storage)
     context = multiprocessing.get_context("spawn")

@@ -125,6 +125,7 @@ def test_copies_made_by_the_copy_module_read_the_same(repo: Repository) -> None:
 
 
 def test_round_trips_can_be_repeated(repo: Repository) -> None:
+    """A session that was passed on from task to task is still one."""
     session: Session = repo.readonly_session("main")
     first = len(pickle.dumps(session))
     for _ in range(5):
@@ -156,6 +157,7 @@ def test_a_pickle_carries_no_data(repo: Repository) -> None:
 def test_a_writable_session_or_store_raises_one_readable_error(
     repo: Repository, what: str, dirty: bool
 ) -> None:
+    """No recursion to its limit and no copy that loses changes, whichever way it is pickled."""
     session = repo.writable_session("main")
     array = zarr.open_array(session.store, path="a", mode="r+")
     if dirty:
@@ -180,6 +182,7 @@ def test_a_writable_session_or_store_raises_one_readable_error(
 
 @pytest.mark.parametrize("spec_version", [1, 2])
 def test_a_repository_round_trips_with_its_settings(tmp_path: Path, spec_version: int) -> None:
+    """The default metadata of commits included."""
     config = RepositoryConfig(inline_chunk_threshold_bytes=12, get_partial_values_concurrency=3)
     storage = icechunk.local_filesystem_storage(tmp_path / "repository", durable=True)
     repo = Repository.create(storage, config, spec_version=spec_version)
@@ -244,6 +247,7 @@ print(session.commit("elsewhere"))
 def test_a_relative_path_means_the_same_place_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither a change of directory, nor a pickle, nor another process leads to another repository."""
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -194,6 +194,7 @@ class TestIcechunkStore(StoreTests[IcechunkStore, cpu.Buffer]):
         await self.check_refuses_writes(store)
 
     async def test_with_read_only_store(self, session: Session) -> None:  # type: ignore[override]
+        """Every verb of both spellings honours it; other stores of the session stay as they are."""
         await self.set(session.store, "foo/c/0", buffer(b"\x01"))
         store = session.store.with_read_only(True)
         await self.check_refuses_writes(store)

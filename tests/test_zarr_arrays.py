@@ -27,6 +27,7 @@ def reopened(session: Session) -> IcechunkStore:
 
 
 def test_sharded_arrays_are_read_by_byte_ranges_of_their_chunks(session: Session) -> None:
+    """Ranges from the start and from the end of chunks, also of chunks that lie inline in a manifest."""
     expected = np.arange(24 * 24, dtype="f8").reshape(24, 24)
     array = zarr.create_array(
         session.store, name="a", shape=(24, 24), shards=(12, 24), chunks=(3, 4), dtype="f8"
@@ -42,6 +43,7 @@ def test_sharded_arrays_are_read_by_byte_ranges_of_their_chunks(session: Session
 
 
 def test_arrays_and_groups_can_be_overwritten(session: Session) -> None:
+    """Nothing of what was there before shows through: no chunks, attributes or members."""
     group = zarr.create_group(session.store, path="g", attributes={"old": 1})
     group.create_array("a", shape=(6,), chunks=(1,), dtype="i2")[:] = 1
     zarr.create_array(session.store, name="b", shape=(6,), chunks=(1,), dtype="i2")[:] = 1
@@ -59,6 +61,7 @@ def test_arrays_and_groups_can_be_overwritten(session: Session) -> None:
 
 @pytest.mark.parametrize("fill_value", [np.nan, np.inf, -np.inf])
 def test_special_fill_values_round_trip(session: Session, fill_value: float) -> None:
+    """JSON has no NaN and no infinity; Zarr's spellings of them come back as what they were."""
     zarr.create_array(session.store, name="a", shape=(3,), dtype="f4", fill_value=fill_value)[1] = 2
     expected = np.array([fill_value, 2, fill_value], "f4")
     for store in (session.store, reopened(session)):
@@ -66,6 +69,7 @@ def test_special_fill_values_round_trip(session: Session, fill_value: float) -> 
 
 
 def test_documents_are_those_that_zarr_writes_elsewhere(session: Session) -> None:
+    """No `dimension_names` of null and no empty attributes are added to what has none."""
     elsewhere = zarr.storage.MemoryStore()
     for store in (session.store, elsewhere):
         zarr.create_array(store, name="plain", shape=(3,), dtype="f4")
@@ -80,6 +84,7 @@ def test_documents_are_those_that_zarr_writes_elsewhere(session: Session) -> Non
 
 
 def test_consolidated_metadata_is_refused_with_advice(session: Session) -> None:
+    """Consolidated metadata would go stale; a snapshot holds all metadata anyway."""
     zarr.create_group(session.store)
     with pytest.raises(TypeError, match="doesn't support consolidated metadata"):
         zarr.consolidate_metadata(session.store)

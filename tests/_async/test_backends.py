@@ -163,6 +163,7 @@ async def test_a_missing_object_is_named_async(storage: Storage) -> None:
 
 
 async def test_looking_creates_nothing_async(storage: Storage, tmp_path: Path) -> None:
+    """Looking for a repository that is not there leaves no directory behind."""
     backend = await open_backend_async(storage, StorageSettings())
     with pytest.raises(StorageError, match="repo"):
         await backend.get_versioned_async("repo")
@@ -186,6 +187,7 @@ async def test_versions_tell_contents_apart_async(storage: Storage) -> None:
 async def test_writes_of_equal_size_in_quick_succession_have_different_versions_async(
     storage: Storage,
 ) -> None:
+    """Files written within one tick of the clock have one time and size, and are not equal for that."""
     backend = await open_backend_async(storage, StorageSettings())
     version = await backend.put_conditional_async("repo", b"000", None)
     seen = {version}
@@ -413,6 +415,7 @@ async def test_a_directory_that_cannot_be_written_is_named_async(tmp_path: Path)
 
 
 async def test_a_relative_path_is_pinned_async(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes the working directory later, or unpickles, means the same place."""
     monkeypatch.chdir(tmp_path)
     storage = local_filesystem_storage("repo")
     monkeypatch.chdir("/")

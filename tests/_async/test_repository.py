@@ -309,7 +309,7 @@ async def test_a_read_only_session_refuses_changes_async(storage: icechunk.Stora
 
 
 async def test_branch_changes_meet_commits_on_other_branches_async(storage: icechunk.Storage) -> None:
-    """Pitfall 9: both succeed, each applied to the repo object as it is by then."""
+    """Both succeed, each applied to the repo object as it is by then."""
     repo = await Repository.create_async(storage)
     other = await Repository.open_async(storage)
     session = await repo.writable_session_async("main")

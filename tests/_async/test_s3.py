@@ -45,6 +45,7 @@ async def read_async(backend: AsyncBackend, key: str) -> tuple[bytes, Version]:
 async def test_a_write_whose_answer_was_lost_succeeds_async(
     s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
 ) -> None:
+    """What landed is no conflict with itself: after a refusal, the object is found to carry our write id."""
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     before = await backend.put_conditional_async("repo", b"old", None) if update else None
     s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
@@ -56,6 +57,7 @@ async def test_a_write_whose_answer_was_lost_succeeds_async(
 async def test_a_write_that_landed_without_any_answer_succeeds_async(
     s3_proxy: Proxy, tmp_path: Path, kind: str
 ) -> None:
+    """Every attempt seems to fail; the write id tells that one landed."""
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
     version = await backend.put_conditional_async("repo", b"new", None)
@@ -64,6 +66,7 @@ async def test_a_write_that_landed_without_any_answer_succeeds_async(
 
 @pytest.mark.parametrize("kind", ["lose-request", "status"])
 async def test_a_write_that_did_not_land_fails_async(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    """Looking for a lost answer never turns a failure into a success."""
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     version = await backend.put_conditional_async("repo", b"old", None)
     s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
@@ -76,6 +79,7 @@ async def test_a_write_that_did_not_land_fails_async(s3_proxy: Proxy, tmp_path: 
 async def test_a_lost_answer_does_not_hide_that_somebody_else_won_async(
     s3_proxy: Proxy, tmp_path: Path
 ) -> None:
+    """An object with another write id is a conflict."""
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     start = await backend.put_conditional_async("repo", b"start", None)
     theirs = await backend.put_conditional_async("repo", b"theirs", start)
@@ -86,6 +90,7 @@ async def test_a_lost_answer_does_not_hide_that_somebody_else_won_async(
 
 
 async def test_a_failed_look_is_no_success_async(s3_proxy: Proxy, tmp_path: Path) -> None:
+    """After a refusal the error of the look is raised, after a failure the first error."""
     backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     await backend.put_conditional_async("repo", b"old", None)
     s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]

@@ -164,6 +164,7 @@ def test_a_missing_object_is_named(storage: Storage) -> None:
 
 
 def test_looking_creates_nothing(storage: Storage, tmp_path: Path) -> None:
+    """Looking for a repository that is not there leaves no directory behind."""
     backend = open_backend(storage, StorageSettings())
     with pytest.raises(StorageError, match="repo"):
         backend.get_versioned("repo")
@@ -187,6 +188,7 @@ def test_versions_tell_contents_apart(storage: Storage) -> None:
 def test_writes_of_equal_size_in_quick_succession_have_different_versions(
     storage: Storage,
 ) -> None:
+    """Files written within one tick of the clock have one time and size, and are not equal for that."""
     backend = open_backend(storage, StorageSettings())
     version = backend.put_conditional("repo", b"000", None)
     seen = {version}
@@ -414,6 +416,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_relative_path_is_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes the working directory later, or unpickles, means the same place."""
     monkeypatch.chdir(tmp_path)
     storage = local_filesystem_storage("repo")
     monkeypatch.chdir("/")

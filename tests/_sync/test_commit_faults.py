@@ -26,7 +26,7 @@ def spec_version(request: pytest.FixtureRequest) -> int:
 def test_a_failed_write_of_a_commit_changes_nothing(
     spec_version: int, key: str, moment: str
 ) -> None:
-    """Pitfall 16: the failure is raised, the branch stays, and the same session commits later."""
+    """The failure is raised, no ref has moved, and the same session commits later."""
     inner, faults = icechunk.in_memory_storage(), Faults()
     repo = Repository.create(faulty_storage(inner, faults), NATIVE, spec_version=spec_version)
     base = repo.lookup_branch("main")
@@ -60,7 +60,7 @@ def test_a_failed_write_of_a_chunk_is_raised_and_not_recorded(spec_version: int)
 
 
 def test_a_commit_whose_answer_was_lost_is_not_a_conflict_with_itself() -> None:
-    """Pitfall 1, one step further: somebody else has committed on top of it before we look again."""
+    """Not even when somebody else has committed on top of it before we look again."""
     inner, faults = icechunk.in_memory_storage(), Faults()
     repo = Repository.create(faulty_storage(inner, faults), spec_version=2)
     session = repo.writable_session("main")
@@ -117,7 +117,7 @@ def test_losing_every_race_is_an_error_that_says_so() -> None:
 
 
 def test_clocks_that_are_minutes_apart_refuse_a_commit(spec_version: int) -> None:
-    """Pitfall 19: the message names the drift."""
+    """Times in the history would be nonsense; the message says by how much the clocks differ."""
     storage = icechunk.in_memory_storage()
     repo = Repository.create(storage, spec_version=spec_version)
     session = repo.writable_session("main")
@@ -136,7 +136,6 @@ def test_clocks_that_are_minutes_apart_refuse_a_commit(spec_version: int) -> Non
 
 
 def test_a_clock_that_stepped_back_keeps_time_increasing(spec_version: int) -> None:
-
     storage = icechunk.in_memory_storage()
     repo = Repository.create(storage, spec_version=spec_version)
     an_hour_ago = now_us() - 3_600_000_000

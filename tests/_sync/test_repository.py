@@ -310,7 +310,7 @@ def test_a_read_only_session_refuses_changes(storage: icechunk.Storage) -> None:
 
 
 def test_branch_changes_meet_commits_on_other_branches(storage: icechunk.Storage) -> None:
-    """Pitfall 9: both succeed, each applied to the repo object as it is by then."""
+    """Both succeed, each applied to the repo object as it is by then."""
     repo = Repository.create(storage)
     other = Repository.open(storage)
     session = repo.writable_session("main")

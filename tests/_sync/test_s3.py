@@ -46,6 +46,7 @@ def read(backend: SyncBackend, key: str) -> tuple[bytes, Version]:
 def test_a_write_whose_answer_was_lost_succeeds(
     s3_proxy: Proxy, tmp_path: Path, kind: str, update: bool
 ) -> None:
+    """What landed is no conflict with itself: after a refusal, the object is found to carry our write id."""
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     before = backend.put_conditional("repo", b"old", None) if update else None
     s3_proxy.faults.append(Fault(kind, "PUT", "repo"))
@@ -57,6 +58,7 @@ def test_a_write_whose_answer_was_lost_succeeds(
 def test_a_write_that_landed_without_any_answer_succeeds(
     s3_proxy: Proxy, tmp_path: Path, kind: str
 ) -> None:
+    """Every attempt seems to fail; the write id tells that one landed."""
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
     version = backend.put_conditional("repo", b"new", None)
@@ -65,6 +67,7 @@ def test_a_write_that_landed_without_any_answer_succeeds(
 
 @pytest.mark.parametrize("kind", ["lose-request", "status"])
 def test_a_write_that_did_not_land_fails(s3_proxy: Proxy, tmp_path: Path, kind: str) -> None:
+    """Looking for a lost answer never turns a failure into a success."""
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     version = backend.put_conditional("repo", b"old", None)
     s3_proxy.faults.append(Fault(kind, "PUT", "repo", times=100))
@@ -77,6 +80,7 @@ def test_a_write_that_did_not_land_fails(s3_proxy: Proxy, tmp_path: Path, kind: 
 def test_a_lost_answer_does_not_hide_that_somebody_else_won(
     s3_proxy: Proxy, tmp_path: Path
 ) -> None:
+    """An object with another write id is a conflict."""
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     start = backend.put_conditional("repo", b"start", None)
     theirs = backend.put_conditional("repo", b"theirs", start)
@@ -87,6 +91,7 @@ def test_a_lost_answer_does_not_hide_that_somebody_else_won(
 
 
 def test_a_failed_look_is_no_success(s3_proxy: Proxy, tmp_path: Path) -> None:
+    """After a refusal the error of the look is raised, after a failure the first error."""
     backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), QUICK)
     backend.put_conditional("repo", b"old", None)
     s3_proxy.faults += [Fault("status", "HEAD", "repo", times=100, status=403)]

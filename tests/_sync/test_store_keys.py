@@ -178,6 +178,7 @@ NAMES = [
 
 
 def test_a_node_may_have_any_name(session: Session, how: str) -> None:
+    """Special characters get in the way of neither reading, listing nor deleting."""
     entries: dict[str, bytes] = {}
     for name in NAMES:
         entries[f"{name}/zarr.json"] = GROUP
@@ -217,6 +218,7 @@ VERBATIM = [
 
 
 def test_documents_are_kept_verbatim(session: Session, how: str) -> None:
+    """Extensions that nobody here knows stay, and so do NaN, infinity, and names that are null."""
     entries = {f"n{number}/zarr.json": document for number, document in enumerate(VERBATIM)}
     session = made(session, how, entries)
     for key, document in entries.items():
@@ -345,6 +347,7 @@ def test_an_array_without_dimensions_has_one_chunk(session: Session, how: str) -
 def test_a_chunk_outside_the_grid_cannot_be_written_is_absent_and_can_be_deleted(
     session: Session, how: str, key: str
 ) -> None:
+    """Whoever clears a region need not know the grid; who writes beyond it must not lose data silently."""
     entries = {"a/zarr.json": array_document(3), "a/c/0": DATA, "empty/zarr.json": array_document(0)}
     session = made(session, how, entries)
     with pytest.raises(icechunk.InvalidInputError) as caught:
@@ -369,6 +372,7 @@ def test_a_chunk_needs_an_array(session: Session, how: str) -> None:
 
 
 def test_an_empty_chunk_is_refused_and_what_was_there_stays(session: Session, how: str) -> None:
+    """No reader could tell what a chunk without bytes means."""
     session = made(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})
     for key in ("a/c/0", "a/c/1"):
         with pytest.raises(icechunk.InvalidInputError) as caught:
@@ -379,6 +383,7 @@ def test_an_empty_chunk_is_refused_and_what_was_there_stays(session: Session, ho
 
 
 def test_existence_and_sizes_are_told_without_reading_a_chunk(tmp_path: Path, how: str) -> None:
+    """`exists` and `getsize` work though every chunk object is gone."""
     config = RepositoryConfig(inline_chunk_threshold_bytes=0)
     repo = Repository.create(icechunk.local_filesystem_storage(tmp_path), config)
     session = repo.writable_session("main")
@@ -498,6 +503,7 @@ def test_clear_deletes_every_node(session: Session, how: str) -> None:
 
 
 def test_a_prefix_is_a_node_and_its_whole_components(session: Session, how: str) -> None:
+    """`g-2` sorts between `g` and `g/a`: it neither belongs to a listing of `g` nor ends it."""
     session = made(session, how, TREE)
     assert listed(session, "") == listed(session, "/") == without()
     for prefix in ("g", "g/a", "g/h", "g/h/b", "g2", "g-2"):
@@ -553,6 +559,7 @@ def test_list_dir_names_direct_children(session: Session, how: str) -> None:
 def test_a_directory_with_a_name_that_another_starts_with_is_listed_alone(
     session: Session, how: str
 ) -> None:
+    """`0_c/...` is no part of `0`, and a listing does not end where such a name sorts in between."""
     entries = {f"{name}/zarr.json": GROUP for name in ("0", "0_c", "0_c/0", "00", "0/0", "Ä", "Ä/0")}
     session = made(session, how, {"zarr.json": GROUP, **entries})
     assert listed(session, "0") == ["0/0/zarr.json", "0/zarr.json"]
@@ -573,6 +580,7 @@ def test_nothing_is_directly_below_what_is_no_node(session: Session, how: str) -
 def test_leaving_a_listing_before_its_end_keeps_nothing_locked(
     session: Session, how: str
 ) -> None:
+    """Closed or not, it must not deadlock with the writes and the commit that come after it."""
     session = made(session, how, TREE)
     left = []
     for prefix in ("", "g/a"):

@@ -156,6 +156,7 @@ def test_the_storage_has_the_last_word_only_where_nobody_chose() -> None:
 
 
 def test_configurations_are_laid_over_each_other() -> None:
+    """Given or stored in part, they leave the defaults of the storage in place."""
     persisted = RepositoryConfig(
         1, 2, CompressionConfig(level=4), storage=StorageSettings(storage_class="cold")
     )

@@ -63,6 +63,7 @@ def test_the_lists_of_nodes_are_joined_and_nothing_is_taken_back() -> None:
 
 
 def test_chunks_of_different_arrays_are_kept_apart() -> None:
+    """Chunks of one array never end up in the log as those of another."""
     older = TransactionLog(OLD, updated_chunks={A: coords((0, 1), (2, 0)), B: coords((7,))})
     newer = TransactionLog(NEW, updated_chunks={A: coords((0, 0), (2, 0)), C: coords((9,))})
     merged = merge_logs(older, newer)

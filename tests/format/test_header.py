@@ -80,6 +80,7 @@ def test_any_buffer_is_accepted() -> None:
     ],
 )
 def test_refused_files(data: bytes, kind: ErrorKind, reason: str) -> None:
+    """Among them files of a newer format, which say so instead of looking damaged."""
     with pytest.raises(FormatError, match=reason) as caught:
         unwrap(data, FileType.MANIFEST, "manifests/A")
     assert caught.value.kind == kind
