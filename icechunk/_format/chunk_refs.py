@@ -392,17 +392,18 @@ class ChunkRefs:
 
     def compact(self) -> ChunkRefs:
         """The same references over a pool of just the bytes that they mention, with equal neighbours once."""
-        columns = [
+        names = ("data", "etag") if self.rows["etag_size"].any() else ("data",)
+        sizes = np.concatenate([self.rows[f"{name}_size"] for name in names])
+        merged = [
             merged_neighbours(self.pool, self.rows[f"{name}_start"], self.rows[f"{name}_size"])
-            for name in ("data", "etag")
+            for name in names
         ]
-        starts, sizes, which = distinct_slices(
-            np.concatenate(columns), np.concatenate([self.rows["data_size"], self.rows["etag_size"]])
-        )
+        starts, sizes, which = distinct_slices(np.concatenate(merged), sizes)
         pool = gather_slices(self.pool, starts, sizes)
         places = (np.cumsum(sizes) - sizes)[which]
         rows = self.rows.copy()
-        rows["data_start"], rows["etag_start"] = places[: len(self)], places[len(self) :]
+        for number, name in enumerate(names):
+            rows[f"{name}_start"] = places[number * len(self) : (number + 1) * len(self)]
         return ChunkRefs(self.coords, rows, pool, self.dictionary if rows["compressed"].any() else None)
 
     def with_plain_locations(self) -> ChunkRefs:

@@ -264,9 +264,13 @@ def _decode_refs(reader: Reader, start: int, count: int, dictionary: LocationDic
     rows["kind"] = _NATIVE_KIND
     if is_native.all():
         return ChunkRefs.from_columns(coords, rows, np.empty(0, np.uint8))
-    others = np.flatnonzero(~is_native)
-    data = Tables(reader, positions[others]) if is_native.any() else tables
-    _decode_data(data, rows, others, dictionary is not None)
+    if is_native.any():
+        others = np.flatnonzero(~is_native)
+        data = rows[others]
+        _decode_data(Tables(reader, positions[others]), data, dictionary is not None)
+        rows[others] = data
+    else:
+        _decode_data(tables, rows, dictionary is not None)
     return ChunkRefs.from_columns(coords, rows, np.frombuffer(reader.data, np.uint8), dictionary)
 
 
@@ -286,9 +290,7 @@ def _decode_coords(reader: Reader, tables: Tables) -> NDArray[np.uint32]:
     return coords.reshape(len(tables), ndim)
 
 
-def _decode_data(
-    tables: Tables, rows: NDArray[np.void], chosen: NDArray[np.intp], has_dictionary: bool
-) -> None:
+def _decode_data(tables: Tables, rows: NDArray[np.void], has_dictionary: bool) -> None:
     """Fill in what references have that are not native."""
     reader = tables.reader
     starts = np.zeros(len(tables), np.int64)
@@ -296,7 +298,9 @@ def _decode_data(
     kind = np.zeros(len(tables), np.uint8)
     sources = ((_PACKED_LOCATION, _VIRTUAL_KIND), (_LOCATION, _VIRTUAL_KIND), (_INLINE, _INLINE_KIND))
     for slot, means in sources:
-        targets = np.where(kind == 0, tables.targets(slot), 0)
+        targets = tables.targets(slot)
+        if kind.any():
+            targets = np.where(kind == 0, targets, 0)
         own = targets != 0
         if not own.any():
             continue
@@ -305,20 +309,22 @@ def _decode_data(
         if slot == _PACKED_LOCATION:
             if not has_dictionary:
                 raise _no_dictionary(reader)
-            rows["compressed"][chosen] = own
-    if not kind.all():
+            rows["compressed"] = own
+        if kind.all():
+            break
+    else:
         raise _no_kind(reader)
-    rows["kind"][chosen] = kind
-    rows["data_start"][chosen], rows["data_size"][chosen] = starts, sizes
+    rows["kind"], rows["data_start"], rows["data_size"] = kind, starts, sizes
     is_inline = kind == _INLINE_KIND
     if is_inline.any():
-        rows["offset"][chosen[is_inline]] = 0
-        rows["length"][chosen[is_inline]] = sizes[is_inline]
+        rows["offset"][is_inline] = 0
+        rows["length"][is_inline] = sizes[is_inline]
     if not is_inline.all():
         etags = np.where(is_inline, 0, tables.targets(_ETAG))
-        rows["etag_start"][chosen], rows["etag_size"][chosen] = reader.spans(etags)
+        if etags.any():
+            rows["etag_start"], rows["etag_size"] = reader.spans(etags)
         modified = tables.numbers(_MODIFIED, "<u4")
-        rows["last_modified"][chosen] = np.where(is_inline, 0, modified)
+        rows["last_modified"] = np.where(is_inline, 0, modified)
 
 
 def encode_manifest(
