@@ -16,8 +16,8 @@ import yaml
 
 from icechunk._exceptions import ErrorKind, FormatError
 
-MAX_SIZE = 4 * 1024 * 1024
-"""The largest file that is read; honest ones have a few kilobytes."""
+MAX_SIZE = 1024 * 1024
+"""The largest file that is read, which takes some seconds; honest ones have a few kilobytes."""
 
 MAX_DEPTH = 100
 """Collections that may stand inside each other."""

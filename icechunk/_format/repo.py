@@ -74,6 +74,12 @@ SPEC_VERSIONS = (1, 2)
 MAX_TIME = 253_402_300_799_999_999
 """The last microsecond that a `datetime` can tell: the end of the year 9999."""
 
+SHARING = 64
+"""How many times the size of the buffer what its rows refer to may be.
+
+Writers may let rows share equal texts. Forged rows may all share the largest, and each is read as often.
+"""
+
 _FIELD_KINDS = {
     (slot, column): np.array([column in UPDATE_FIELDS.get(kind, ())[slot : slot + 1] for kind in range(256)])
     for columns in UPDATE_FIELDS.values()
@@ -207,7 +213,9 @@ def _vectors(tables: Tables, slot: int, required: str | None = None, width: int 
     targets = tables.targets(slot) if required is None else _required(tables, slot, required)
     if (targets & 3).any():
         raise tables.reader.error("a vector is not aligned")
-    tables.reader.spans(targets, width)
+    _, counts = tables.reader.spans(targets, width)
+    if int(counts.sum()) * width > SHARING * tables.reader.size:
+        raise tables.reader.error("its rows share too much")
     return targets
 
 

@@ -114,6 +114,7 @@ class Snapshot:
 
     __slots__ = (
         "_known",
+        "_known_weight",
         "_manifest_files",
         "_metadata",
         "_nodes",
@@ -141,6 +142,7 @@ class Snapshot:
         self.message = root.require(root.string(4), "commit message")
         self.extra = root.bytes(8)
         self._known: dict[str, Node | None] = {}
+        self._known_weight = 0
         self._metadata: dict[str, Any] | None = None
         self._manifest_files: list[ManifestFile] | None = None
 
@@ -179,9 +181,12 @@ class Snapshot:
             pass
         key = _path_bytes(path)
         index = self._nodes.lower_bound(key)
-        node = self._nodes.node_with_path(index, key)
-        if len(self._known) >= _KNOWN_NODES:
+        node, weight = self._nodes.node_with_path(index, key)
+        self._known_weight += weight
+        # Forged nodes may share their largest parts, of which each would keep a copy.
+        if len(self._known) >= _KNOWN_NODES or self._known_weight > SHARING * self._reader.size:
             self._known.clear()
+            self._known_weight = weight
         self._known[path] = node
         return node
 

@@ -129,9 +129,9 @@ class NodeVector:
         """Index of the first node whose path is not less."""
         return bisect_left(range(self._count), key, key=self.path)
 
-    def node_with_path(self, index: int, key: bytes) -> Node | None:
-        """The node at an index, if it has this path."""
-        return self.node(index)[0] if index < self._count and self.path(index) == key else None
+    def node_with_path(self, index: int, key: bytes) -> tuple[Node | None, int]:
+        """The node at an index, if it has this path, and the number of bytes that were read for it."""
+        return self.node(index) if index < self._count and self.path(index) == key else (None, 0)
 
     def path(self, index: int) -> bytes:
         """The path of a node as bytes."""
@@ -311,7 +311,8 @@ class NodeVector:
         extents = [tuple(_pairs_u32(pairs)) for pairs in self._slices(starts, 8 * sizes)]
         refs = [ManifestRef(*ref) for ref in zip(ids.tolist(), extents, strict=True)]
         shapes, spent = self._shapes(tables, spent)
-        columns = (shapes, self._names_of(tables), _split(refs, bounds))
+        names, spent = self._names_of(tables, spent)
+        columns = (shapes, names, _split(refs, bounds))
         return (ArrayData(*row) for row in zip(*columns, strict=True)), spent
 
     def _shapes(self, tables: Tables, spent: int) -> tuple[list[tuple[DimensionShape, ...]], int]:
@@ -329,11 +330,12 @@ class NodeVector:
             spent = self.spend(spent, 16 * len(shapes[-1]))
         return shapes, spent
 
-    def _names_of(self, tables: Tables) -> Iterable[tuple[str | None, ...] | None]:
+    def _names_of(self, tables: Tables, spent: int) -> tuple[Iterable[tuple[str | None, ...] | None], int]:
         present = tables.fields(1) != 0
         if not present.any():
-            return repeat(None, len(tables))
+            return repeat(None, len(tables)), spent
         positions, bounds = tables.elements(1)
+        spent = self.spend(spent, 4 * len(positions))
         known = self._names
         names: list[str | None] = []
         for target in Tables(self._reader, positions).targets(0).tolist():
@@ -342,7 +344,7 @@ class NodeVector:
             else:
                 names.append(known[target] if target in known else self._name(target))
         lists = zip(_split(names, bounds), present.tolist(), strict=True)
-        return (own if named else None for own, named in lists)
+        return (own if named else None for own, named in lists), spent
 
     def _slices(self, starts: Places, sizes: Places) -> list[bytes]:
         data = self._data

@@ -246,6 +246,26 @@ class TestDamage:
         with pytest.raises(FormatError, match="UTF-8"):
             info.snapshot(an_id(1))
 
+    @pytest.mark.parametrize("slot", [3, 5])
+    @pytest.mark.parametrize("count", [60, 1000])
+    def test_rows_may_share_but_do_not_multiply(self, slot: int, count: int) -> None:
+        # A message of 100,000 bytes, or so many bytes of ids, for each snapshot.
+        builder = Builder()
+        parts: dict[int, Any] = {3: builder.string(""), slot: builder.vector(np.zeros(8333, "V12"), 4)}
+        snapshots = [builder.table({0: an_id(number), 1: i32(-1)} | parts) for number in range(count)]
+        fields: dict[int, Any] = {
+            **{slot: builder.references([]) for slot in (1, 3, 7)},
+            2: builder.references([builder.table({0: builder.string("main")})]),
+            4: builder.references(snapshots),
+            5: builder.table({}),
+        }
+        payload = bytes(builder.finish(builder.table({0: u8(2)} | fields)))
+        if count == 60:
+            assert len(decode_repo(payload).snapshot_ids()) == count
+        else:
+            with pytest.raises(FormatError, match="share too much"):
+                decode_repo(payload)
+
     def test_parents_in_a_circle(self) -> None:
         info = decode_repo(root_with(snapshot={1: i32(1)}, others=[{0: an_id(2), 1: i32(0)}]))
         with pytest.raises(FormatError, match="circle"):

@@ -506,6 +506,31 @@ def test_arrays_that_share_their_parts_do_not_multiply(slot: int, count: int) ->
             list(snapshot)
 
 
+def test_names_that_arrays_share_do_not_multiply_from_block_to_block() -> None:
+    builder = Builder()
+    empty = builder.references([])
+    names = builder.references([builder.table({})] * 1000)
+    node = builder.table(array_fields(builder, {0: empty, 1: names, 2: empty, 3: empty}))
+    # The names of a few hundred nodes take less than the file, which is mostly its message.
+    message = builder.string("m" * 1_000_000)
+    snapshot = finish(builder, {2: builder.references([node] * 5000), 4: message})
+    with pytest.raises(FormatError, match="overlap"):
+        list(snapshot)
+
+
+def test_lookups_keep_little_of_what_nodes_share() -> None:
+    builder = Builder()
+    shared = builder.bytes(bytes(1_000_000))
+    fields: Fields = {0: b"8 bytes.", 2: shared, 3: b"\x02", 4: builder.table({})}
+    nodes = [builder.table(fields | {1: builder.string(f"/{number:03}")}) for number in range(100)]
+    snapshot = finish(builder, {2: builder.references(nodes)})
+    for number in range(100):
+        node = snapshot.find(f"/{number:03}")
+        assert node is not None
+        assert len(node.user_data) == 1_000_000
+    assert len(snapshot._known) < 10
+
+
 def test_properties_that_share_their_values_do_not_multiply() -> None:
     builder = Builder()
     item = builder.table({0: builder.string("a"), 1: builder.bytes(bytes(100_000))})
