@@ -74,3 +74,13 @@ def content(session: icechunk.Session) -> Content:
         assert value is not None, f"`{key}` is listed and has no value"
         found[key] = value
     return found
+
+
+async def names_async(session: icechunk.Session, path: str) -> list[str]:
+    """What is directly below a path, sorted."""
+    return sorted([name async for name in session.store.list_dir(path)])
+
+
+def names(session: icechunk.Session, path: str) -> list[str]:
+    """What is directly below a path, sorted."""
+    return sorted(session.store.list_dir(path))

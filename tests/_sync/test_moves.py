@@ -1,0 +1,461 @@
+# Generated from tests/_async/test_moves.py by tools/make_sync.py; edit that file.
+"""Sessions that move nodes: what they show, what they commit, and how they are rebased."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import icechunk
+from icechunk import (
+    AlreadyExistsError,
+    Conflict,
+    ConflictDetector,
+    ConflictError,
+    ConflictType,
+    Diff,
+    FormatError,
+    IcechunkError,
+    InvalidInputError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    RebaseFailedError,
+    RefNotFoundError,
+    Repository,
+    Session,
+    SessionMode,
+    SessionStateError,
+    VersionSelection,
+)
+from icechunk.testing.faults import Faults, faulty_storage
+from tests.arrays import get_key
+from tests.meetings import BASE
+from tests.trees import Content, Edit, array, content, edit, group, names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DETECTOR = ConflictDetector()
+NODES = ("/a", "/bare", "/g", "/g/a", "/g/h", "/g/h/a")
+Moves = list[tuple[str, str]]
+
+
+def create(storage: icechunk.Storage) -> Repository:
+    """A repository with the content `BASE`."""
+    repo = Repository.create(storage)
+    commit(repo, list(BASE.items()))
+    return repo
+
+
+def commit(repo: Repository, edits: list[Edit]) -> str:
+    session = repo.writable_session("main")
+    edit(session, edits)
+    return session.commit("edit")
+
+
+def begin(repo: Repository, *moves: tuple[str, str]) -> Session:
+    session = repo.rearrange_session("main")
+    for source, target in moves:
+        session.move(source, target)
+    return session
+
+
+def move(repo: Repository, *moves: tuple[str, str]) -> str:
+    session = begin(repo, *moves)
+    return session.commit("move")
+
+
+def stored(repo: Repository) -> Content:
+    return content(repo.readonly_session("main"))
+
+
+def moved(moves: Iterable[tuple[str, str]], before: Content = BASE) -> Content:
+    """A content after moves."""
+    content = dict(before)
+    for source, target in moves:
+        old, new = source[1:] + "/", target[1:] + "/"
+        content = {
+            new + key.removeprefix(old) if key.startswith(old) else key: value
+            for key, value in content.items()
+        }
+    return content
+
+
+STORIES: dict[str, tuple[Moves, Moves]] = {
+    "an array": ([("/a", "/b")], [("/a", "/b")]),
+    "an array into a group": ([("/a", "/g/h/a2")], [("/a", "/g/h/a2")]),
+    "a group": ([("/g", "/n")], [("/g", "/n"), ("/g/a", "/n/a"), ("/g/h", "/n/h"), ("/g/h/a", "/n/h/a")]),
+    "a group out of a group": ([("/g/h", "/h")], [("/g/h", "/h"), ("/g/h/a", "/h/a")]),
+    "a chain": ([("/a", "/b"), ("/b", "/g/b"), ("/g/b", "/c")], [("/a", "/c")]),
+    "a chain of a parent and a child": (
+        [("/g", "/n"), ("/n/h", "/h"), ("/h/a", "/n/moved")],
+        [("/g/h", "/h"), ("/g", "/n"), ("/g/a", "/n/a"), ("/g/h/a", "/n/moved")],
+    ),
+    "into what was moved": (
+        [("/g", "/n"), ("/a", "/n/b")],
+        [("/g", "/n"), ("/g/a", "/n/a"), ("/a", "/n/b"), ("/g/h", "/n/h"), ("/g/h/a", "/n/h/a")],
+    ),
+    "a swap of arrays": (
+        [("/a", "/t"), ("/bare", "/a"), ("/t", "/bare")],
+        [("/bare", "/a"), ("/a", "/bare")],
+    ),
+    "a swap of arrays in two groups": (
+        [("/a", "/t"), ("/g/a", "/a"), ("/t", "/g/a")],
+        [("/g/a", "/a"), ("/a", "/g/a")],
+    ),
+    "a child that takes the place of its parent": (
+        [("/g/h", "/t"), ("/g", "/old"), ("/t", "/g")],
+        [("/g/h", "/g"), ("/g/h/a", "/g/a"), ("/g", "/old"), ("/g/a", "/old/a")],
+    ),
+    "with slashes too many": ([("/g//h/", "//h/")], [("/g/h", "/h"), ("/g/h/a", "/h/a")]),
+    "there and back, and another": ([("/a", "/t"), ("/t", "/a"), ("/bare", "/b")], [("/bare", "/b")]),
+}
+"""Moves, and what they come to: each node from where it was to where it is, by the new paths."""
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_moves_are_seen_at_once_and_after_a_commit(storage: icechunk.Storage, name: str) -> None:
+    moves, outcome = STORIES[name]
+    repo = create(storage)
+    base = repo.readonly_session("main")
+    ids = {path: base.get_node_id(path) for path in NODES}
+    session = begin(repo, *moves)
+    assert (session.mode, session.read_only, session.branch) == (SessionMode.rearrange, False, "main")
+    expected = moved(
+        [(source.replace("//", "/").rstrip("/"), f"/{target.strip('/')}") for source, target in moves]
+    )
+    status = session.status()
+    assert session.has_uncommitted_changes
+    assert status == Diff(moved_nodes=outcome)
+    assert content(session) == expected
+    assert stored(repo) == BASE
+
+    tip = session.commit("move")
+    reopened = Repository.open(storage)
+    readers = [each.readonly_session("main") for each in (repo, reopened)]
+    for reader in (session, *readers):
+        assert reader.snapshot_id == tip
+        assert content(reader) == expected
+        where = {**{path: path for path in ids}, **dict(outcome)}
+        assert {path: reader.get_node_id(where[path]) for path in ids} == ids
+        for old in {source for source, _ in outcome} - {target for _, target in outcome}:
+            assert get_key(reader, f"{old[1:]}/zarr.json") is None
+            assert not names(reader, old[1:])
+    diff = repo.diff(from_snapshot_id=base.snapshot_id, to_branch="main")
+    assert diff == Diff(moved_nodes=outcome)
+
+
+def test_directories_are_listed_where_they_are(storage: icechunk.Storage) -> None:
+    repo = create(storage)
+    session = begin(repo, ("/g", "/n"), ("/n/h", "/h"), ("/a", "/n/b"))
+    for reader in (session, None):
+        if reader is None:
+            session.commit("move")
+            reader = repo.readonly_session("main")
+        assert names(reader, "") == ["bare", "h", "n", "zarr.json"]
+        assert names(reader, "n") == ["a", "b", "zarr.json"]
+        assert names(reader, "h") == ["a", "zarr.json"]
+        assert names(reader, "n/b") == ["c", "zarr.json"]
+        assert names(reader, "g") == []
+
+
+def test_what_was_moved_can_be_changed_afterwards(storage: icechunk.Storage) -> None:
+    """Chunks that are written and removed go with the array, whatever it is called."""
+    repo = create(storage)
+    move(repo, ("/a", "/g/b"))
+    commit(
+        repo, [("g/b/c/0", b"new"), ("g/b/c/1", None), ("a/zarr.json", array(1)), ("a/c/0", b"1")]
+    )
+    move(repo, ("/g/b", "/b"))
+    assert stored(repo) == {
+        **{key: value for key, value in BASE.items() if not key.startswith("a/")},
+        **{"b/zarr.json": array(4), "b/c/0": b"new", "a/zarr.json": array(1), "a/c/0": b"1"},
+    }
+
+
+def test_only_small_files_are_written() -> None:
+    """No chunk and no manifest: nothing but the hierarchy has changed."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    create(inner)
+    repo = Repository.open(faulty_storage(inner, faults))
+    faults.clear()
+    move(repo, ("/g", "/n"), ("/a", "/n/b"))
+    assert faults.count("put", "snapshots/*") == faults.count("put", "transactions/*") == 1
+    assert faults.count("put", "*") == 2
+    assert faults.count("get*", "manifests/*") == faults.count("get*", "chunks/*") == 0
+
+
+def test_what_comes_home_was_not_moved(storage: icechunk.Storage) -> None:
+    repo = create(storage)
+    session = begin(repo, ("/g", "/n"), ("/a", "/n/a2"), ("/n/a2", "/a"), ("/n", "/g"))
+    assert not session.has_uncommitted_changes
+    assert session.status().is_empty()
+    assert content(session) == BASE
+    with pytest.raises(SessionStateError) as nothing:
+        session.commit("move")
+    assert nothing.value.kind == "no-changes-to-commit"
+    before = session.snapshot_id
+    tip = session.commit("nothing", allow_empty=True)
+    diff = repo.diff(from_snapshot_id=before, to_snapshot_id=tip)
+    assert diff.is_empty()
+    assert stored(repo) == BASE
+
+
+def test_moves_can_be_discarded(storage: icechunk.Storage) -> None:
+    repo = create(storage)
+    session = begin(repo, ("/g", "/n"), ("/a", "/n/b"))
+    session.discard_changes()
+    assert session.status().is_empty()
+    assert session.mode is SessionMode.rearrange
+    assert content(session) == BASE
+    session.move("/g", "/m")
+    session.commit("move")
+    assert stored(repo) == moved([("/g", "/m")])
+
+
+# Refusals
+
+REFUSED: dict[str, tuple[str, str, type[IcechunkError], str]] = {
+    "nothing there": ("/nope", "/n", NodeNotFoundError, "node-not-found"),
+    "gone by now": ("/bare", "/n", NodeNotFoundError, "node-not-found"),
+    "into itself": ("/g", "/g/h/n", SessionStateError, "move-into-self-or-descendant"),
+    "onto itself": ("/g", "/g", SessionStateError, "move-into-self-or-descendant"),
+    "the root": ("/", "/n", SessionStateError, "move-into-self-or-descendant"),
+    "onto another": ("/g", "/a", AlreadyExistsError, "move-wont-overwrite"),
+    "onto one that came there": ("/a", "/moved", AlreadyExistsError, "move-wont-overwrite"),
+    "without a group": ("/g", "/n/n", SessionStateError, "move-destination-parent-missing"),
+    "under an array": ("/g", "/a/n", SessionStateError, "move-destination-parent-not-group"),
+    "under an array that came there": (
+        "/g",
+        "/moved/n",
+        SessionStateError,
+        "move-destination-parent-not-group",
+    ),
+    "from a relative path": ("g", "/n", InvalidInputError, "invalid-path"),
+    "to a relative path": ("/g", "n", InvalidInputError, "invalid-path"),
+    "from nowhere": ("", "/n", InvalidInputError, "invalid-path"),
+    "with dots": ("/g", "/../n", InvalidInputError, "invalid-path"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_moves_that_are_refused_change_nothing(name: str) -> None:
+    source, target, error, kind = REFUSED[name]
+    repo = create(icechunk.in_memory_storage())
+    session = begin(repo, ("/bare", "/moved"))
+    with pytest.raises(error) as refused:
+        session.move(source, target)
+    assert refused.value.kind == kind
+    assert session.status().moved_nodes == [("/bare", "/moved")]
+    session.commit("move")
+    assert stored(repo) == moved([("/bare", "/moved")])
+
+
+def test_only_sessions_for_it_move_nodes(storage: icechunk.Storage) -> None:
+    repo = create(storage)
+    writable = repo.writable_session("main")
+    with pytest.raises(SessionStateError, match="rearrange_session") as refused:
+        writable.move("/a", "/b")
+    assert refused.value.kind == "non-rearrange-session"
+    committed = begin(repo, ("/a", "/b"))
+    committed.commit("move")
+    for session in (repo.readonly_session("main"), committed):
+        with pytest.raises(ReadOnlyError) as read_only:
+            session.move("/b", "/c")
+        assert read_only.value.kind == "read-only-session"
+    with pytest.raises(RefNotFoundError) as missing:
+        repo.rearrange_session("nope")
+    assert missing.value.kind == "ref-not-found"
+
+
+def test_spec_1_has_no_moves(storage: icechunk.Storage) -> None:
+    repo = Repository.create(storage, spec_version=1)
+    session = repo.writable_session("main")
+    edit(session, BASE.items())
+    with pytest.raises(FormatError, match="spec version 1") as refused:
+        repo.rearrange_session("main")
+    assert refused.value.kind == "unsupported-spec-version"
+    with pytest.raises(FormatError, match="spec version 1") as refused:
+        session.move("/a", "/b")
+    assert refused.value.kind == "unsupported-spec-version"
+    session.commit("still there")
+    assert stored(repo) == BASE
+
+
+def end(session: Session, how: str) -> str:
+    match how:
+        case "amend":
+            return session.amend("move")
+        case "flush":
+            return session.flush("move")
+    return session.commit("move", rebase_with=DETECTOR if how == "rebase" else None)
+
+
+def test_moving_can_be_switched_off(storage: icechunk.Storage) -> None:
+    """Also while a session is open: then it waits until moving is switched on again."""
+    repo = create(storage)
+    session = begin(repo, ("/a", "/b"))
+    tip = repo.lookup_branch("main")
+    repo.set_feature_flag("move_node", False)
+    with pytest.raises(SessionStateError, match="move_node") as refused:
+        repo.rearrange_session("main")
+    assert refused.value.kind == "feature-flag-disabled"
+    for how in ("commit", "rebase", "amend", "flush"):
+        with pytest.raises(SessionStateError, match="move_node") as refused:
+            end(session, how)
+        assert refused.value.kind == "feature-flag-disabled"
+    assert repo.lookup_branch("main") == tip
+    commit(repo, [("bare/c/0", b"edits are not switched off")])
+    repo.set_feature_flag("move_node", None)
+    session.commit("move", rebase_with=DETECTOR)
+    assert stored(repo) == {
+        **moved([("/a", "/b")]),
+        "bare/c/0": b"edits are not switched off",
+    }
+
+
+# Rebasing moves
+
+
+def test_moves_are_made_anew_on_what_others_did(storage: icechunk.Storage) -> None:
+    """Their changes of what moves come along: chunks, documents, and new nodes."""
+    repo = create(storage)
+    session = begin(repo, ("/g", "/n"), ("/n/h", "/h"), ("/a", "/n/b"))
+    theirs: list[Edit] = [
+        *(("a/c/3", b"them"), ("a/c/0", None), ("g/zarr.json", group(by="them"))),
+        *(("g/h/new/zarr.json", array(1)), ("g/h/new/c/0", b"them"), ("g/m/zarr.json", group())),
+        *(("g/a/zarr.json", None), ("o/zarr.json", group())),
+    ]
+    for one in theirs:
+        commit(repo, [one])
+    before = stored(repo)
+    with pytest.raises(ConflictError):
+        session.commit("move")
+    tip = repo.lookup_branch("main")
+    session.rebase(DETECTOR)
+    assert session.snapshot_id == tip
+    expected = moved([("/g", "/n"), ("/n/h", "/h"), ("/a", "/n/b")], before)
+    assert content(session) == expected
+    assert session.status().moved_nodes == [
+        *(("/g/h", "/h"), ("/g/h/a", "/h/a"), ("/g/h/new", "/h/new")),
+        *(("/g", "/n"), ("/a", "/n/b"), ("/g/m", "/n/m")),
+    ]
+    session.commit("move")
+    assert stored(repo) == expected
+
+
+IMPOSSIBLE: dict[str, tuple[list[Edit], Moves, list[str], Moves]] = {
+    "the node is gone": ([("a/zarr.json", None)], [("/bare", "/b"), ("/a", "/n")], ["/a"], [("/bare", "/b")]),
+    "something is in its new place": ([("n/zarr.json", group())], [("/a", "/n")], ["/a"], []),
+    "its new group is gone": ([("g/h/zarr.json", None)], [("/a", "/g/h/b")], ["/a"], []),
+    "its new group is an array": (
+        [("g/h/zarr.json", None), ("g/h/zarr.json", array(1))],
+        [("/a", "/g/h/b"), ("/bare", "/b")],
+        ["/a"],
+        [("/bare", "/b")],
+    ),
+    "a step of a chain is taken": (
+        [("t/zarr.json", group())],
+        [("/a", "/t"), ("/t", "/b")],
+        ["/a"],
+        [("/t", "/b")],
+    ),
+    "a chain has no beginning": ([("a/zarr.json", None)], [("/a", "/t"), ("/t", "/b")], ["/a", "/t"], []),
+}
+"""What they did, our moves, the paths in conflict, and the moves that are left when ours give way."""
+
+
+class GiveWay:
+    def solve(self, conflict: Conflict) -> VersionSelection:
+        assert conflict.conflict_type is ConflictType.MoveOperationCannotBeRebased
+        return VersionSelection.UseTheirs
+
+
+class Insist:
+    def solve(self, conflict: Conflict) -> VersionSelection:  # noqa: ARG002
+        return VersionSelection.UseOurs
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_moves_that_are_not_possible_any_more_are_conflicts(
+    storage: icechunk.Storage, name: str
+) -> None:
+    theirs, moves, sources, left = IMPOSSIBLE[name]
+    repo = create(storage)
+    session = begin(repo, *moves)
+    base = session.snapshot_id
+    tip = commit(repo, theirs)
+    before = stored(repo)
+    for solver in (DETECTOR, Insist()):
+        with pytest.raises(RebaseFailedError) as failed:
+            session.rebase(solver)
+        assert failed.value.snapshot == tip
+        assert [
+            (each.conflict_type, each.path, each.conflicted_chunks) for each in failed.value.conflicts
+        ] == [(ConflictType.MoveOperationCannotBeRebased, source, None) for source in sources]
+        assert session.snapshot_id == base
+        assert content(session) == moved(moves)
+    session.commit("move", rebase_with=GiveWay())
+    assert stored(repo) == moved(left, before)
+
+
+@pytest.mark.parametrize("ours_moves", [False, True], ids=["we edit", "we move"])
+def test_nothing_is_rebased_over_moves_of_others(
+    storage: icechunk.Storage, ours_moves: bool
+) -> None:
+    """One conflict says so, and no solver is asked."""
+    repo = create(storage)
+    if ours_moves:
+        session = begin(repo, ("/bare", "/b"))
+    else:
+        session = repo.writable_session("main")
+        edit(session, [("bare/c/0", b"us")])
+    expected = content(session)
+    first = commit(repo, [("a/c/0", b"them")])
+    tip = move(repo, ("/g", "/n"))
+    for solver in (DETECTOR, Insist(), GiveWay()):
+        with pytest.raises(RebaseFailedError) as failed:
+            session.rebase(solver)
+        assert failed.value.snapshot == tip
+        assert [(each.conflict_type, each.path) for each in failed.value.conflicts] == [
+            (ConflictType.MoveOperationCannotBeRebased, "")
+        ]
+    assert session.snapshot_id == first
+    assert content(session) == {**expected, "a/c/0": b"them"}
+
+
+def test_moves_ask_for_no_more_snapshots_than_they_need() -> None:
+    """Commits that create and delete nothing are passed by their logs alone."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    others = create(inner)
+    repo = Repository.open(faulty_storage(inner, faults))
+    session = begin(repo, ("/g", "/n"))
+    for number in range(10):
+        commit(others, [("a/c/0", b"%d" % number)])
+    faults.clear()
+    session.rebase(DETECTOR)
+    assert faults.count("get*", "transactions/*") == 10
+    assert faults.count("get*", "snapshots/*") == 1
+
+
+def test_a_move_and_a_reset_are_compared_by_where_nodes_are(storage: icechunk.Storage) -> None:
+    """A move that was undone by a reset is a move to those who have it in their base."""
+    repo = create(storage)
+    start = repo.lookup_branch("main")
+    base = move(repo, ("/a", "/b"))
+    session = repo.writable_session("main")
+    edit(session, [("b/c/0", b"us")])
+    moving = begin(repo, ("/b", "/c"))
+    repo.reset_branch("main", start)
+    for each in (session, moving):
+        with pytest.raises(RebaseFailedError) as failed:
+            each.rebase(DETECTOR)
+        assert [each.conflict_type for each in failed.value.conflicts] == [
+            ConflictType.MoveOperationCannotBeRebased
+        ]
+        assert each.snapshot_id == base
+    repo.reset_branch("main", base)
+    session.commit("ours")
+    moving.commit("move", rebase_with=DETECTOR)
+    assert stored(repo) == moved([("/a", "/c")], {**BASE, "a/c/0": b"us"})
