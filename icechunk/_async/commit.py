@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from icechunk._async.flush import WrittenManifests, flush_async
 from icechunk._async.rebase import find_newer_async, rebase_over_async
-from icechunk._async.refs_v1 import set_branch_async
+from icechunk._async.refs_v1 import check_not_upgraded_async, set_branch_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
@@ -170,7 +170,9 @@ async def flush_session_async(
             return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
 
         async def register_async() -> None:
-            if state.spec_version is not SpecVersion.v1:  # which knows of no snapshots but those of refs
+            if state.spec_version is SpecVersion.v1:  # which knows of no snapshots but those of refs
+                await check_not_upgraded_async(assets)
+            else:
                 await _record_async(assets, entry.id, change)
 
         await _land_async(state, assets, flushed, register_async)

@@ -325,10 +325,14 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             Kind `config-updated`: somebody else stored one first (spec 1).
         ReadOnlyError
             Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`: the repository was of spec 1 and has been upgraded
+            since this object was made.
         """
         assets = AsyncAssets.of(self._cache)
         if self._spec_version is SpecVersion.v1:
             await check_can_write_async(assets)
+            await refs_v1.check_not_upgraded_async(assets)
             self._config_version = await _put_config_async(assets, self._config, self._config_version)
             return
         document = encode_config_flexbuffers(self._config)

@@ -423,9 +423,13 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         ReadOnlyError
             Kind `read-only-storage` or `read-only-repository`.
+        FormatError
+            Kind `unsupported-operation-for-version`: it was of spec 1 and has been upgraded since this
+            object was made.
         """
         await check_can_write_async(self._assets_async)
         if self._is_v1:
+            await refs_v1.check_not_upgraded_async(self._assets_async)
             tip = await refs_v1.lookup_branch_async(self._assets_async, branch)
         else:
             info = await fetch_repo_info_async(self._assets_async)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from icechunk._core.ids import id_text, parse_id
-from icechunk._core.object_keys import REFS, branch_key, deleted_tag_key, tag_key
+from icechunk._core.object_keys import REFS, REPO, branch_key, deleted_tag_key, tag_key
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -83,6 +83,25 @@ async def _names_async(assets: AsyncAssets) -> tuple[list[str], list[str]]:
     return sorted(branches), sorted(tags)
 
 
+async def check_not_upgraded_async(assets: AsyncAssets) -> None:
+    """Refuse to go on in spec 1 with a repository that was upgraded since it was opened.
+
+    An upgrade may leave the refs in place. Nobody looks at them any more, so what is written there is
+    lost, however well the write went.
+
+    Raises
+    ------
+    FormatError
+        Kind `unsupported-operation-for-version`.
+    """
+    if await _exists_async(assets, REPO):
+        raise FormatError(
+            f"the repository at {assets.cache.storage.location} was upgraded to spec version 2 after it was "
+            "opened here: open it again, and make the change there",
+            ErrorKind.UNSUPPORTED_OPERATION_FOR_VERSION,
+        )
+
+
 async def list_branches_async(assets: AsyncAssets) -> set[str]:
     """Names of all branches."""
     branches, _ = await _names_async(assets)
@@ -115,6 +134,7 @@ async def set_branch_async(
     backend = await assets.backend_async()
     tried = False
     while True:
+        await check_not_upgraded_async(assets)
         found = await _read_async(assets, key)
         actual = None if found is None else found[0]
         if tried and expected is not None and actual == snapshot_id:
@@ -141,6 +161,7 @@ async def delete_branch_async(assets: AsyncAssets, name: str) -> None:
     _check_name(name)
     if name == "main":
         raise SessionStateError("the branch `main` cannot be deleted", ErrorKind.CANNOT_DELETE_MAIN)
+    await check_not_upgraded_async(assets)
     await lookup_branch_async(assets, name)
     backend = await assets.backend_async()
     failures = await backend.delete_many_async([branch_key(name)])
@@ -197,6 +218,7 @@ async def lookup_tag_async(assets: AsyncAssets, name: str) -> bytes:
 async def create_tag_async(assets: AsyncAssets, name: str, snapshot_id: bytes) -> None:
     """Create a tag; a name that was ever used is refused."""
     _check_name(name)
+    await check_not_upgraded_async(assets)
     backend = await assets.backend_async()
     try:
         await backend.put_conditional_async(
@@ -211,6 +233,7 @@ async def create_tag_async(assets: AsyncAssets, name: str, snapshot_id: bytes) -
 
 async def delete_tag_async(assets: AsyncAssets, name: str) -> None:
     """Put the tombstone beside a tag."""
+    await check_not_upgraded_async(assets)
     await lookup_tag_async(assets, name)
     backend = await assets.backend_async()
     try:

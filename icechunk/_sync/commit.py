@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from icechunk._sync.flush import WrittenManifests, flush
 from icechunk._sync.rebase import find_newer, rebase_over
-from icechunk._sync.refs_v1 import set_branch
+from icechunk._sync.refs_v1 import check_not_upgraded, set_branch
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
@@ -171,7 +171,9 @@ def flush_session(
             return repo_updates.add_detached_snapshot(info, entry, stamp, rearranged=rearranged)
 
         def register() -> None:
-            if state.spec_version is not SpecVersion.v1:  # which knows of no snapshots but those of refs
+            if state.spec_version is SpecVersion.v1:  # which knows of no snapshots but those of refs
+                check_not_upgraded(assets)
+            else:
                 _record(assets, entry.id, change)
 
         _land(state, assets, flushed, register)

@@ -326,10 +326,14 @@ class SyncLifecycle(RepositoryState[SessionType]):
             Kind `config-updated`: somebody else stored one first (spec 1).
         ReadOnlyError
             Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`: the repository was of spec 1 and has been upgraded
+            since this object was made.
         """
         assets = SyncAssets.of(self._cache)
         if self._spec_version is SpecVersion.v1:
             check_can_write(assets)
+            refs_v1.check_not_upgraded(assets)
             self._config_version = _put_config(assets, self._config, self._config_version)
             return
         document = encode_config_flexbuffers(self._config)

@@ -424,9 +424,13 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         ReadOnlyError
             Kind `read-only-storage` or `read-only-repository`.
+        FormatError
+            Kind `unsupported-operation-for-version`: it was of spec 1 and has been upgraded since this
+            object was made.
         """
         check_can_write(self._assets)
         if self._is_v1:
+            refs_v1.check_not_upgraded(self._assets)
             tip = refs_v1.lookup_branch(self._assets, branch)
         else:
             info = fetch_repo_info(self._assets)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from icechunk._core.ids import id_text, parse_id
-from icechunk._core.object_keys import REFS, branch_key, deleted_tag_key, tag_key
+from icechunk._core.object_keys import REFS, REPO, branch_key, deleted_tag_key, tag_key
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -84,6 +84,25 @@ def _names(assets: SyncAssets) -> tuple[list[str], list[str]]:
     return sorted(branches), sorted(tags)
 
 
+def check_not_upgraded(assets: SyncAssets) -> None:
+    """Refuse to go on in spec 1 with a repository that was upgraded since it was opened.
+
+    An upgrade may leave the refs in place. Nobody looks at them any more, so what is written there is
+    lost, however well the write went.
+
+    Raises
+    ------
+    FormatError
+        Kind `unsupported-operation-for-version`.
+    """
+    if _exists(assets, REPO):
+        raise FormatError(
+            f"the repository at {assets.cache.storage.location} was upgraded to spec version 2 after it was "
+            "opened here: open it again, and make the change there",
+            ErrorKind.UNSUPPORTED_OPERATION_FOR_VERSION,
+        )
+
+
 def list_branches(assets: SyncAssets) -> set[str]:
     """Names of all branches."""
     branches, _ = _names(assets)
@@ -116,6 +135,7 @@ def set_branch(
     backend = assets.backend()
     tried = False
     while True:
+        check_not_upgraded(assets)
         found = _read(assets, key)
         actual = None if found is None else found[0]
         if tried and expected is not None and actual == snapshot_id:
@@ -142,6 +162,7 @@ def delete_branch(assets: SyncAssets, name: str) -> None:
     _check_name(name)
     if name == "main":
         raise SessionStateError("the branch `main` cannot be deleted", ErrorKind.CANNOT_DELETE_MAIN)
+    check_not_upgraded(assets)
     lookup_branch(assets, name)
     backend = assets.backend()
     failures = backend.delete_many([branch_key(name)])
@@ -198,6 +219,7 @@ def lookup_tag(assets: SyncAssets, name: str) -> bytes:
 def create_tag(assets: SyncAssets, name: str, snapshot_id: bytes) -> None:
     """Create a tag; a name that was ever used is refused."""
     _check_name(name)
+    check_not_upgraded(assets)
     backend = assets.backend()
     try:
         backend.put_conditional(
@@ -212,6 +234,7 @@ def create_tag(assets: SyncAssets, name: str, snapshot_id: bytes) -> None:
 
 def delete_tag(assets: SyncAssets, name: str) -> None:
     """Put the tombstone beside a tag."""
+    check_not_upgraded(assets)
     lookup_tag(assets, name)
     backend = assets.backend()
     try:

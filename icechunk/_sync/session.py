@@ -88,7 +88,9 @@ class SyncSession(SyncArrays):
         ReadOnlyError
             Kind `read-only-repository` or `read-only-storage`.
         FormatError
-            Kind `snapshot-timestamp`: the clocks of storage and machine are minutes apart.
+            Kind `snapshot-timestamp`: the clocks of storage and machine are minutes apart. Kind
+            `unsupported-operation-for-version`: the repository was of spec 1 when the session was
+            opened, and has been upgraded since.
         TypeError
             `rebase_with` is no solver.
         """
