@@ -65,6 +65,22 @@ ON_PURPOSE: dict[str, list[Any]] = {
         for slashes in ("leading", "doubled")
         for verb, answer in SLASHES_TOO_MANY.items()
     },
+    # What only reads makes no snapshot.
+    "flush_read_only": ["raised", "ReadOnlyError", "read-only-session"],
+    # The first snapshot of spec 1 has no log, and nothing to be missed.
+    "rebase_onto_older_snapshot@1": [
+        "returned",
+        [["ours", "first", "Repository initialized"], [[], [], [], {"/g/plane": [[1, 1]]}, []]],
+    ],
+    # Slashes too many do no harm to paths either, and what is where it was was not moved.
+    "move-slash_at_the_end@2": [
+        "returned",
+        [["/g", "/n"], ["/g/empty", "/n/empty"], ["/g/plane", "/n/plane"], ["/g/scalar", "/n/scalar"]],
+    ],
+    "move_back": ["returned", False],
+    # A session of the wrong kind says so, whatever is asked of it.
+    "move_in_writable_session-missing@2": ["raised", "SessionStateError", "non-rearrange-session"],
+    "edit_in_rearrange_session-delete_missing@2": ["raised", "SessionStateError", "rearrange-session-only"],
     # Chunk keys need the component `c`, and as many coordinates as the array has dimensions.
     **{
         f"{verb}_key-{key}": ["raised", "InvalidInputError", kind]

@@ -11,6 +11,7 @@ from tests.compat import (
     misuse,
     misuse_of_arrays,
     misuse_of_history,
+    misuse_of_rebases,
     misuse_of_repositories,
     misuse_of_stores,
 )
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-REGISTERED = (misuse_of_arrays, misuse_of_history, misuse_of_repositories, misuse_of_stores)
+REGISTERED = (
+    misuse_of_arrays,
+    misuse_of_history,
+    misuse_of_rebases,
+    misuse_of_repositories,
+    misuse_of_stores,
+)
 """The modules whose import fills `misuse.CASES`."""
 
 
