@@ -110,7 +110,14 @@ class AsyncBackend(Protocol):
         """
         ...
 
-    async def copy_async(self, source: str, target: str, expected: Version | None) -> None:
+    async def copy_async(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
         """Copy an object over `target`, if its version is `expected` (None: whatever it is).
 
         Raises

@@ -91,9 +91,16 @@ class AsyncFaultyBackend:
                 key, data, expected, content_type=content_type, metadata=metadata, storage_class=storage_class
             )
 
-    async def copy_async(self, source: str, target: str, expected: Version | None) -> None:
+    async def copy_async(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
         async with self._planned_async("copy", source):
-            await self._inner.copy_async(source, target, expected)
+            await self._inner.copy_async(source, target, expected, storage_class=storage_class)
 
     async def head_async(self, key: str) -> StorageObjectInfo:
         async with self._planned_async("head", key):

@@ -91,7 +91,14 @@ class AsyncLocalBackend:
             raise PreconditionFailed(key)
         return Version(version)
 
-    async def copy_async(self, source: str, target: str, expected: Version | None) -> None:
+    async def copy_async(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,  # noqa: ARG002
+    ) -> None:
         try:
             copied = await self._files.copy_async(source, target, expected.e_tag if expected else None)
         except OSError as error:

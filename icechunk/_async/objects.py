@@ -246,27 +246,28 @@ class AsyncObjectBackend:
         except StorageError:
             return None
 
-    async def copy_async(self, source: str, target: str, expected: Version | None) -> None:
+    async def copy_async(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
+        condition: GetOptions | None = None
         if expected is not None and expected.e_tag is not None:
-            # The client knows no copy on a condition, so the bytes, which are few, come here and go back.
-            await self.put_async(target, await self._get_if_async(source, expected.e_tag))
-            return
+            condition = {"if_match": expected.e_tag}
+        # The client knows no copy on a condition, nor into a storage class, so the bytes, which are few, come
+        # here and go back.
         try:
             async with self._gate.passing_async():
-                await self._clients.writer().copy_async(self._above + source, self._above + target)
-        except FAILURES as error:
-            raise failure(error, f"copy to `{target}`", source, self.storage) from error
-
-    async def _get_if_async(self, key: str, e_tag: str) -> Data:
-        """The bytes of an object that still has an etag."""
-        try:
-            async with self._gate.passing_async():
-                found = await self._clients.reader().get_async(self._above + key, options={"if_match": e_tag})
-                return memoryview(await found.bytes_async())
+                found = await self._clients.reader().get_async(self._above + source, options=condition)
+                data = memoryview(await found.bytes_async())
         except REFUSALS as error:
-            raise PreconditionFailed(key) from error
+            raise PreconditionFailed(source) from error
         except FAILURES as error:
-            raise failure(error, "read", key, self.storage) from error
+            raise failure(error, "read", source, self.storage) from error
+        await self.put_async(target, data, storage_class=storage_class)
 
     async def head_async(self, key: str) -> StorageObjectInfo:
         try:

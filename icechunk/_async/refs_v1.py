@@ -44,10 +44,6 @@ def _decode_ref(data: bytes, key: str) -> bytes:
         raise FormatError(f"{key} is not a ref: {error}", ErrorKind.DESERIALIZATION) from error
 
 
-def _encode_ref(snapshot_id: bytes) -> bytes:
-    return msgspec.json.encode(_RefDocument(id_text(snapshot_id)))
-
-
 def _check_name(name: str) -> None:
     if "/" in name:
         raise InvalidInputError(
@@ -65,6 +61,18 @@ async def _read_async(assets: AsyncAssets, key: str) -> tuple[bytes, Version] | 
     if fetched is None:
         return None
     return _decode_ref(bytes(fetched[0]), key), fetched[1]
+
+
+async def _write_async(assets: AsyncAssets, key: str, snapshot_id: bytes, expected: Version | None) -> None:
+    """Write a ref object, if its version still is `expected` (None: if there is none)."""
+    backend = await assets.backend_async()
+    await backend.put_conditional_async(
+        key,
+        msgspec.json.encode(_RefDocument(id_text(snapshot_id))),
+        expected,
+        content_type=_CONTENT_TYPE,
+        storage_class=assets.cache.settings.storage.storage_class,
+    )
 
 
 async def _names_async(assets: AsyncAssets) -> tuple[list[str], list[str]]:
@@ -131,7 +139,6 @@ async def set_branch_async(
     """
     _check_name(name)
     key = branch_key(name)
-    backend = await assets.backend_async()
     tried = False
     while True:
         await check_not_upgraded_async(assets)
@@ -147,9 +154,7 @@ async def set_branch_async(
             )
         version = None if found is None else found[1]
         try:
-            await backend.put_conditional_async(
-                key, _encode_ref(snapshot_id), version, content_type=_CONTENT_TYPE
-            )
+            await _write_async(assets, key, snapshot_id, version)
         except PreconditionFailed:
             tried = True
             continue
@@ -219,11 +224,8 @@ async def create_tag_async(assets: AsyncAssets, name: str, snapshot_id: bytes) -
     """Create a tag; a name that was ever used is refused."""
     _check_name(name)
     await check_not_upgraded_async(assets)
-    backend = await assets.backend_async()
     try:
-        await backend.put_conditional_async(
-            tag_key(name), _encode_ref(snapshot_id), None, content_type=_CONTENT_TYPE
-        )
+        await _write_async(assets, tag_key(name), snapshot_id, None)
     except PreconditionFailed:
         raise AlreadyExistsError(
             f"tag `{name}` exists, or existed and was deleted: its name cannot be used again",

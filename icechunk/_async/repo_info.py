@@ -105,7 +105,9 @@ async def update_repo_info_async(
             Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file),
         )
         try:
-            await backend.copy_async(REPO, OVERWRITTEN + backup, version)
+            await backend.copy_async(
+                REPO, OVERWRITTEN + backup, version, storage_class=settings.storage.storage_class
+            )
             await assets.replace_repo_info_async(successor, version)
         except PreconditionFailed:
             continue

@@ -111,7 +111,14 @@ class SyncBackend(Protocol):
         """
         ...
 
-    def copy(self, source: str, target: str, expected: Version | None) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
         """Copy an object over `target`, if its version is `expected` (None: whatever it is).
 
         Raises

@@ -92,9 +92,16 @@ class SyncFaultyBackend:
                 key, data, expected, content_type=content_type, metadata=metadata, storage_class=storage_class
             )
 
-    def copy(self, source: str, target: str, expected: Version | None) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
         with self._planned("copy", source):
-            self._inner.copy(source, target, expected)
+            self._inner.copy(source, target, expected, storage_class=storage_class)
 
     def head(self, key: str) -> StorageObjectInfo:
         with self._planned("head", key):

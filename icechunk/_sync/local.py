@@ -92,7 +92,14 @@ class SyncLocalBackend:
             raise PreconditionFailed(key)
         return Version(version)
 
-    def copy(self, source: str, target: str, expected: Version | None) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,  # noqa: ARG002
+    ) -> None:
         try:
             copied = self._files.copy(source, target, expected.e_tag if expected else None)
         except OSError as error:

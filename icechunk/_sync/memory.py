@@ -79,7 +79,14 @@ class SyncMemoryBackend:
             return memory.write_if(self._objects, key, bytes(data), expected)
         return memory.write(self._objects, key, bytes(data))
 
-    def copy(self, source: str, target: str, expected: Version | None) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,  # noqa: ARG002
+    ) -> None:
         found = self._find(source)
         if expected is not None and found.version() != expected:
             raise PreconditionFailed(source)

@@ -247,27 +247,28 @@ class SyncObjectBackend:
         except StorageError:
             return None
 
-    def copy(self, source: str, target: str, expected: Version | None) -> None:
+    def copy(
+        self,
+        source: str,
+        target: str,
+        expected: Version | None,
+        *,
+        storage_class: str | None = None,
+    ) -> None:
+        condition: GetOptions | None = None
         if expected is not None and expected.e_tag is not None:
-            # The client knows no copy on a condition, so the bytes, which are few, come here and go back.
-            self.put(target, self._get_if(source, expected.e_tag))
-            return
+            condition = {"if_match": expected.e_tag}
+        # The client knows no copy on a condition, nor into a storage class, so the bytes, which are few, come
+        # here and go back.
         try:
             with self._gate.passing():
-                self._clients.writer().copy(self._above + source, self._above + target)
-        except FAILURES as error:
-            raise failure(error, f"copy to `{target}`", source, self.storage) from error
-
-    def _get_if(self, key: str, e_tag: str) -> Data:
-        """The bytes of an object that still has an etag."""
-        try:
-            with self._gate.passing():
-                found = self._clients.reader().get(self._above + key, options={"if_match": e_tag})
-                return memoryview(found.bytes())
+                found = self._clients.reader().get(self._above + source, options=condition)
+                data = memoryview(found.bytes())
         except REFUSALS as error:
-            raise PreconditionFailed(key) from error
+            raise PreconditionFailed(source) from error
         except FAILURES as error:
-            raise failure(error, "read", key, self.storage) from error
+            raise failure(error, "read", source, self.storage) from error
+        self.put(target, data, storage_class=storage_class)
 
     def head(self, key: str) -> StorageObjectInfo:
         try:

@@ -45,10 +45,6 @@ def _decode_ref(data: bytes, key: str) -> bytes:
         raise FormatError(f"{key} is not a ref: {error}", ErrorKind.DESERIALIZATION) from error
 
 
-def _encode_ref(snapshot_id: bytes) -> bytes:
-    return msgspec.json.encode(_RefDocument(id_text(snapshot_id)))
-
-
 def _check_name(name: str) -> None:
     if "/" in name:
         raise InvalidInputError(
@@ -66,6 +62,18 @@ def _read(assets: SyncAssets, key: str) -> tuple[bytes, Version] | None:
     if fetched is None:
         return None
     return _decode_ref(bytes(fetched[0]), key), fetched[1]
+
+
+def _write(assets: SyncAssets, key: str, snapshot_id: bytes, expected: Version | None) -> None:
+    """Write a ref object, if its version still is `expected` (None: if there is none)."""
+    backend = assets.backend()
+    backend.put_conditional(
+        key,
+        msgspec.json.encode(_RefDocument(id_text(snapshot_id))),
+        expected,
+        content_type=_CONTENT_TYPE,
+        storage_class=assets.cache.settings.storage.storage_class,
+    )
 
 
 def _names(assets: SyncAssets) -> tuple[list[str], list[str]]:
@@ -132,7 +140,6 @@ def set_branch(
     """
     _check_name(name)
     key = branch_key(name)
-    backend = assets.backend()
     tried = False
     while True:
         check_not_upgraded(assets)
@@ -148,9 +155,7 @@ def set_branch(
             )
         version = None if found is None else found[1]
         try:
-            backend.put_conditional(
-                key, _encode_ref(snapshot_id), version, content_type=_CONTENT_TYPE
-            )
+            _write(assets, key, snapshot_id, version)
         except PreconditionFailed:
             tried = True
             continue
@@ -220,11 +225,8 @@ def create_tag(assets: SyncAssets, name: str, snapshot_id: bytes) -> None:
     """Create a tag; a name that was ever used is refused."""
     _check_name(name)
     check_not_upgraded(assets)
-    backend = assets.backend()
     try:
-        backend.put_conditional(
-            tag_key(name), _encode_ref(snapshot_id), None, content_type=_CONTENT_TYPE
-        )
+        _write(assets, tag_key(name), snapshot_id, None)
     except PreconditionFailed:
         raise AlreadyExistsError(
             f"tag `{name}` exists, or existed and was deleted: its name cannot be used again",

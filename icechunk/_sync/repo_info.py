@@ -106,7 +106,9 @@ def update_repo_info(
             Stamp(now_us=now, backup_name=backup, max_updates=settings.num_updates_per_repo_info_file),
         )
         try:
-            backend.copy(REPO, OVERWRITTEN + backup, version)
+            backend.copy(
+                REPO, OVERWRITTEN + backup, version, storage_class=settings.storage.storage_class
+            )
             assets.replace_repo_info(successor, version)
         except PreconditionFailed:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,16 @@ from icechunk._async.backends import open_backend_async
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.stores import Clients
-from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk._storage_settings import (
+    StorageConcurrencySettings,
+    StorageRetriesSettings,
+    StorageSettings,
+    StorageTimeoutSettings,
+)
 from icechunk._stored_objects import Version
 from icechunk.config import Attribution
 from icechunk.storage import S3Storage, s3_storage
+from tests.arrays import create_array_async, write_async
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
@@ -204,6 +211,105 @@ async def test_requests_carry_what_was_asked_for_async(s3_proxy: Proxy, tmp_path
         assert headers["user-agent"].startswith("icechunk-python/")
         assert headers["x-amz-request-payer"] == "requester"
         assert "Credential=test/" in headers["authorization"]
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+async def test_a_repository_writes_as_its_settings_say_async(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    settings = StorageSettings(
+        storage_class="STANDARD_IA", metadata_storage_class="GLACIER_IR", chunks_storage_class="ONEZONE_IA"
+    )
+    config = RepositoryConfig(storage=settings, inline_chunk_threshold_bytes=0)
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    repo = await Repository.create_async(storage, config, spec_version=spec_version)
+    session = await repo.writable_session_async("main")
+    await write_async(await create_array_async(session, "a", (2,)), ..., 1)
+    tip = await session.commit_async("one chunk")
+    await repo.create_tag_async("t", tip)
+
+    root = len(f"/{BUCKET}/{storage.location.removeprefix(f's3://{BUCKET}/')}/")
+    written = [
+        (path[root:].partition("/")[0], headers)
+        for (method, path), headers in zip(s3_proxy.requests, s3_proxy.headers, strict=True)
+        if method == "PUT"
+    ]
+    metadata = dict.fromkeys(("snapshots", "manifests", "transactions"), "GLACIER_IR")
+    pointers = ("repo", "overwritten") if spec_version == 2 else ("refs", "config.yaml")
+    expected = {"chunks": "ONEZONE_IA", **metadata, **dict.fromkeys(pointers, "STANDARD_IA")}
+    assert {name: headers.get("x-amz-storage-class") for name, headers in written} == {
+        **expected,
+        **({"config.yaml": None} if spec_version == 1 else {}),
+    }
+    conditional = {name for name, headers in written if {"if-match", "if-none-match"} & headers.keys()}
+    assert conditional == ({"repo"} if spec_version == 2 else {"refs", "config.yaml"})
+    marked = {name for name, headers in written if "x-amz-meta-icechunk_write_id" in headers}
+    assert marked == conditional
+    described = {name for name, headers in written if "x-amz-meta-ic_file_type" in headers}
+    assert described == {*metadata, *({"repo"} if spec_version == 2 else ())}
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+async def test_a_repository_does_without_conditions_and_metadata_async(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    settings = StorageSettings(
+        unsafe_use_conditional_create=False, unsafe_use_conditional_update=False, unsafe_use_metadata=False
+    )
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    config = RepositoryConfig(storage=settings)
+    repo = await Repository.create_async(storage, config, spec_version=spec_version)
+    session = await repo.writable_session_async("main")
+    await session.commit_async("nothing", allow_empty=True)
+    await repo.save_config_async()
+    for (method, _), headers in zip(s3_proxy.requests, s3_proxy.headers, strict=True):
+        if method == "PUT":
+            assert not {"if-match", "if-none-match"} & headers.keys()
+            assert not [name for name in headers if name.startswith("x-amz-meta-")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault", "requests", "seconds"),
+    [
+        (StorageSettings(retries=StorageRetriesSettings(max_tries=1)), "status", 1, 0),
+        (StorageSettings(retries=StorageRetriesSettings(4, 1, 2)), "status", 4, 0),
+        (StorageSettings(retries=StorageRetriesSettings(3, 150, 150)), "status", 3, 0.3),
+        (
+            StorageSettings(
+                retries=StorageRetriesSettings(100, 50, 50),
+                timeouts=StorageTimeoutSettings(operation_timeout_ms=300),
+            ),
+            "status",
+            None,
+            0.25,
+        ),
+        *[
+            (StorageSettings(retries=StorageRetriesSettings(2, 1, 2), timeouts=timeouts), "stall", 2, 0.4)
+            for timeouts in (
+                StorageTimeoutSettings(read_timeout_ms=200),
+                StorageTimeoutSettings(operation_attempt_timeout_ms=200),
+            )
+        ],
+    ],
+    ids=["one try", "four tries", "pauses", "all tries together", "stalled", "one try takes too long"],
+)
+async def test_patience_is_what_the_settings_say_async(
+    s3_proxy: Proxy,
+    tmp_path: Path,
+    settings: StorageSettings,
+    fault: str,
+    requests: int | None,
+    seconds: float,
+) -> None:
+    backend = await open_backend_async(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    await backend.put_async("chunks/A", bytes(1000))
+    s3_proxy.requests.clear()
+    s3_proxy.faults.append(Fault(fault, "GET", "chunks/A", times=1000, seconds=1.5))
+    started = time.monotonic()
+    with pytest.raises(StorageError, match="cannot read `chunks/A`"):
+        await backend.get_async("chunks/A")
+    assert seconds <= time.monotonic() - started < seconds + 1
+    assert len(s3_proxy.requests) == requests or (requests is None and 1 < len(s3_proxy.requests) < 20)
 
 
 async def test_every_request_of_a_repository_is_labelled_async(s3_proxy: Proxy, tmp_path: Path) -> None:

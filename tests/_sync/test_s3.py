@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,16 @@ from icechunk._sync.backends import open_backend
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.stores import Clients
-from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
+from icechunk._storage_settings import (
+    StorageConcurrencySettings,
+    StorageRetriesSettings,
+    StorageSettings,
+    StorageTimeoutSettings,
+)
 from icechunk._stored_objects import Version
 from icechunk.config import Attribution
 from icechunk.storage import S3Storage, s3_storage
+from tests.arrays import create_array, write
 from tests.s3_server import BUCKET, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
@@ -205,6 +212,105 @@ def test_requests_carry_what_was_asked_for(s3_proxy: Proxy, tmp_path: Path) -> N
         assert headers["user-agent"].startswith("icechunk-python/")
         assert headers["x-amz-request-payer"] == "requester"
         assert "Credential=test/" in headers["authorization"]
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+def test_a_repository_writes_as_its_settings_say(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    settings = StorageSettings(
+        storage_class="STANDARD_IA", metadata_storage_class="GLACIER_IR", chunks_storage_class="ONEZONE_IA"
+    )
+    config = RepositoryConfig(storage=settings, inline_chunk_threshold_bytes=0)
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    repo = Repository.create(storage, config, spec_version=spec_version)
+    session = repo.writable_session("main")
+    write(create_array(session, "a", (2,)), ..., 1)
+    tip = session.commit("one chunk")
+    repo.create_tag("t", tip)
+
+    root = len(f"/{BUCKET}/{storage.location.removeprefix(f's3://{BUCKET}/')}/")
+    written = [
+        (path[root:].partition("/")[0], headers)
+        for (method, path), headers in zip(s3_proxy.requests, s3_proxy.headers, strict=True)
+        if method == "PUT"
+    ]
+    metadata = dict.fromkeys(("snapshots", "manifests", "transactions"), "GLACIER_IR")
+    pointers = ("repo", "overwritten") if spec_version == 2 else ("refs", "config.yaml")
+    expected = {"chunks": "ONEZONE_IA", **metadata, **dict.fromkeys(pointers, "STANDARD_IA")}
+    assert {name: headers.get("x-amz-storage-class") for name, headers in written} == {
+        **expected,
+        **({"config.yaml": None} if spec_version == 1 else {}),
+    }
+    conditional = {name for name, headers in written if {"if-match", "if-none-match"} & headers.keys()}
+    assert conditional == ({"repo"} if spec_version == 2 else {"refs", "config.yaml"})
+    marked = {name for name, headers in written if "x-amz-meta-icechunk_write_id" in headers}
+    assert marked == conditional
+    described = {name for name, headers in written if "x-amz-meta-ic_file_type" in headers}
+    assert described == {*metadata, *({"repo"} if spec_version == 2 else ())}
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+def test_a_repository_does_without_conditions_and_metadata(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    settings = StorageSettings(
+        unsafe_use_conditional_create=False, unsafe_use_conditional_update=False, unsafe_use_metadata=False
+    )
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    config = RepositoryConfig(storage=settings)
+    repo = Repository.create(storage, config, spec_version=spec_version)
+    session = repo.writable_session("main")
+    session.commit("nothing", allow_empty=True)
+    repo.save_config()
+    for (method, _), headers in zip(s3_proxy.requests, s3_proxy.headers, strict=True):
+        if method == "PUT":
+            assert not {"if-match", "if-none-match"} & headers.keys()
+            assert not [name for name in headers if name.startswith("x-amz-meta-")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault", "requests", "seconds"),
+    [
+        (StorageSettings(retries=StorageRetriesSettings(max_tries=1)), "status", 1, 0),
+        (StorageSettings(retries=StorageRetriesSettings(4, 1, 2)), "status", 4, 0),
+        (StorageSettings(retries=StorageRetriesSettings(3, 150, 150)), "status", 3, 0.3),
+        (
+            StorageSettings(
+                retries=StorageRetriesSettings(100, 50, 50),
+                timeouts=StorageTimeoutSettings(operation_timeout_ms=300),
+            ),
+            "status",
+            None,
+            0.25,
+        ),
+        *[
+            (StorageSettings(retries=StorageRetriesSettings(2, 1, 2), timeouts=timeouts), "stall", 2, 0.4)
+            for timeouts in (
+                StorageTimeoutSettings(read_timeout_ms=200),
+                StorageTimeoutSettings(operation_attempt_timeout_ms=200),
+            )
+        ],
+    ],
+    ids=["one try", "four tries", "pauses", "all tries together", "stalled", "one try takes too long"],
+)
+def test_patience_is_what_the_settings_say(
+    s3_proxy: Proxy,
+    tmp_path: Path,
+    settings: StorageSettings,
+    fault: str,
+    requests: int | None,
+    seconds: float,
+) -> None:
+    backend = open_backend(s3_at(s3_proxy.address, str(tmp_path)), settings)
+    backend.put("chunks/A", bytes(1000))
+    s3_proxy.requests.clear()
+    s3_proxy.faults.append(Fault(fault, "GET", "chunks/A", times=1000, seconds=1.5))
+    started = time.monotonic()
+    with pytest.raises(StorageError, match="cannot read `chunks/A`"):
+        backend.get("chunks/A")
+    assert seconds <= time.monotonic() - started < seconds + 1
+    assert len(s3_proxy.requests) == requests or (requests is None and 1 < len(s3_proxy.requests) < 20)
 
 
 def test_every_request_of_a_repository_is_labelled(s3_proxy: Proxy, tmp_path: Path) -> None:
