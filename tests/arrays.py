@@ -27,6 +27,25 @@ def create_array(session: icechunk.Session, name: str, shape: tuple[int, ...], *
     return zarr.create_array(session.store, name=name, shape=shape, **kwargs)
 
 
+def create_counted_array(store: icechunk.IcechunkStore, name: str, chunks: int, size: int = 4) -> Any:
+    """An array of so many chunks of so many values."""
+    return zarr.create_array(
+        store,
+        name=name,
+        shape=(chunks * size,),
+        chunks=(size,),
+        dtype="i4",
+        fill_value=-1,
+        compressors=None,
+        filters=None,
+    )
+
+
+def open_stored_array(store: icechunk.IcechunkStore, name: str, mode: Any = "r") -> Any:
+    """An array, untyped: zarr's types say that a part of it may be a scalar."""
+    return zarr.open_array(store, path=name, mode=mode)
+
+
 async def open_array_async(session: icechunk.Session, name: str, mode: Any = "r+") -> Any:
     return await zarr.api.asynchronous.open_array(store=session.store, path=name, mode=mode)
 

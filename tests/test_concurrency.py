@@ -23,6 +23,7 @@ from zarr.core.buffer import cpu, default_buffer_prototype
 import icechunk
 from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
 from icechunk.testing.faults import Faults, faulty_storage
+from tests.arrays import create_counted_array, open_stored_array
 from tests.places import PLACES, places
 from tests.threads import at_once, meanwhile, on_a_loop
 
@@ -51,24 +52,6 @@ def quick_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def create_array(store: IcechunkStore, name: str, chunks: int, size: int = 4) -> Any:
-    return zarr.create_array(
-        store,
-        name=name,
-        shape=(chunks * size,),
-        chunks=(size,),
-        dtype="i4",
-        fill_value=-1,
-        compressors=None,
-        filters=None,
-    )
-
-
-def open_array(store: IcechunkStore, name: str, mode: Any = "r") -> Any:
-    """An array, untyped: zarr's types say that a part of it may be a scalar."""
-    return zarr.open_array(store, path=name, mode=mode)
-
-
 def value_of(number: int) -> bytes:
     """A chunk of four times one number."""
     return np.full(4, number, "<i4").tobytes()
@@ -95,33 +78,33 @@ def test_one_session_takes_writes_and_reads_of_many_threads_and_one_commit_has_t
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
     zarr.create_group(session.store)
-    create_array(session.store, "old", 32)[:] = 7
+    create_counted_array(session.store, "old", 32)[:] = 7
     session.commit("before")
     session = repo.writable_session("main")
-    create_array(session.store, "shared", 32)
+    create_counted_array(session.store, "shared", 32)
     threads, chunks = 8, 4
 
     def write(thread: int) -> None:
         store = session.store
-        own = create_array(store, f"own/{thread}", chunks)
+        own = create_counted_array(store, f"own/{thread}", chunks)
         for number in range(chunks):
             chunk = thread * chunks + number
             part = slice(4 * chunk, 4 * chunk + 4)
             if thread % 2:
-                open_array(store, "shared", "r+")[part] = chunk
+                open_stored_array(store, "shared", "r+")[part] = chunk
                 store.set_sync(f"old/c/{chunk}", buffer(value_of(chunk)))
             else:
                 store.set_sync(f"shared/c/{chunk}", buffer(value_of(chunk)))
-                open_array(store, "old", "r+")[part] = chunk
+                open_stored_array(store, "old", "r+")[part] = chunk
             own[4 * number : 4 * number + 4] = chunk
-            assert open_array(store, "shared")[part].tolist() == [chunk] * 4
+            assert open_stored_array(store, "shared")[part].tolist() == [chunk] * 4
             assert own[4 * number] == chunk
         own.attrs["thread"] = thread
         own.resize((4 * chunks + thread,))
         zarr.create_group(store, path=f"groups/{thread}", attributes={"thread": thread})
 
     def read() -> None:
-        found = open_array(session.store, "old")[:]
+        found = open_stored_array(session.store, "old")[:]
         assert set(found[found != 7].tolist()) <= set(range(32))
         for key in session.store.list():
             assert key.endswith("zarr.json") or "/c/" in key
@@ -134,10 +117,10 @@ def test_one_session_takes_writes_and_reads_of_many_threads_and_one_commit_has_t
 
     store = Repository.open(storage).readonly_session("main").store
     everything = np.repeat(np.arange(32), 4).tolist()
-    assert open_array(store, "shared")[:].tolist() == everything
-    assert open_array(store, "old")[:].tolist() == everything
+    assert open_stored_array(store, "shared")[:].tolist() == everything
+    assert open_stored_array(store, "old")[:].tolist() == everything
     for thread in range(threads):
-        own = open_array(store, f"own/{thread}")
+        own = open_stored_array(store, f"own/{thread}")
         assert own[: 4 * chunks].tolist() == everything[16 * thread : 16 * thread + 16]
         assert (own[4 * chunks :] == -1).all()
         assert own.shape == (4 * chunks + thread,)
@@ -148,10 +131,10 @@ def test_one_session_takes_writes_and_reads_of_many_threads_and_one_commit_has_t
 def test_one_session_is_used_from_two_event_loops_at_once(storage: icechunk.Storage) -> None:
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
-    create_array(session.store, "old", 32)[:] = 7
+    create_counted_array(session.store, "old", 32)[:] = 7
     session.commit("before")
     session = repo.writable_session("main")
-    create_array(session.store, "shared", 32)
+    create_counted_array(session.store, "shared", 32)
 
     async def use(loop: int) -> None:
         store = session.store
@@ -174,8 +157,8 @@ def test_one_session_is_used_from_two_event_loops_at_once(storage: icechunk.Stor
     at_once(*[partial(on_a_loop, use, loop) for loop in range(2)])
     asyncio.run(session.commit_async("from a third loop"))
     store = Repository.open(storage).readonly_session("main").store
-    assert open_array(store, "shared")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
-    assert open_array(store, "old")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
+    assert open_stored_array(store, "shared")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
+    assert open_stored_array(store, "old")[:].tolist() == np.repeat(np.arange(32), 4).tolist()
 
 
 def test_blocking_code_runs_while_a_loop_is_running_in_the_same_thread(storage: icechunk.Storage) -> None:
@@ -184,9 +167,9 @@ def test_blocking_code_runs_while_a_loop_is_running_in_the_same_thread(storage: 
     async def main() -> None:
         repo = Repository.create(storage, NATIVE)
         session = repo.writable_session("main")
-        create_array(session.store, "a", 8)[:] = 5
+        create_counted_array(session.store, "a", 8)[:] = 5
         first = session.commit("blocking")
-        assert open_array(session.store, "a")[:].tolist() == [5] * 32
+        assert open_stored_array(session.store, "a")[:].tolist() == [5] * 32
 
         repo = Repository.open(storage, NATIVE)
         session = repo.writable_session("main")
@@ -195,18 +178,18 @@ def test_blocking_code_runs_while_a_loop_is_running_in_the_same_thread(storage: 
         for _ in range(3):
             await asyncio.sleep(0)
         # Both tasks may stand in the middle of a request now, and stand still as long as we block.
-        assert open_array(session.store, "a")[0:16].tolist() == [5] * 16
+        assert open_stored_array(session.store, "a")[0:16].tolist() == [5] * 16
         group: Any = zarr.open_group(Repository.open(storage).readonly_session("main").store, mode="r")
         assert group["a"].shape == (32,)
         found = await reading
         await writing
         assert found is not None
         assert found.to_bytes() == value_of(5)
-        open_array(session.store, "a", "r+")[0:4] = 8
+        open_stored_array(session.store, "a", "r+")[0:4] = 8
         second = session.commit("blocking again")
         assert history(repo)[:2] == [second, first]
         assert [info.id async for info in repo.async_ancestry(branch="main")] == history(repo)
-        assert open_array(session.store, "a")[0:20].tolist() == [8] * 4 + [5] * 12 + [6] * 4
+        assert open_stored_array(session.store, "a")[0:20].tolist() == [8] * 4 + [5] * 12 + [6] * 4
 
     asyncio.run(main())
 
@@ -217,7 +200,7 @@ def test_a_blocking_read_does_not_wait_for_the_same_read_on_the_loop_it_holds_up
     """Of one cold manifest and snapshot, wherever the read on the loop happens to stand."""
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
-    create_array(session.store, "a", 8)[:] = 5
+    create_counted_array(session.store, "a", 8)[:] = 5
     session.commit("write")
 
     async def main(steps: int) -> None:
@@ -231,7 +214,7 @@ def test_a_blocking_read_does_not_wait_for_the_same_read_on_the_loop_it_holds_up
         reading = asyncio.create_task(read())
         for _ in range(steps):
             await asyncio.sleep(0)
-        assert open_array(repo.readonly_session("main").store, "a")[:].tolist() == [5] * 32
+        assert open_stored_array(repo.readonly_session("main").store, "a")[:].tolist() == [5] * 32
         await reading
 
     for steps in range(8):
@@ -262,7 +245,7 @@ def test_what_was_opened_on_one_loop_or_on_none_is_awaited_on_another(storage: i
     # The first loop is closed when the second one starts.
     repo, session = asyncio.run(create())
     tip = asyncio.run(go_on(session))
-    assert open_array(session.store, "a")[:].tolist() == [1] * 4 + [2] * 4
+    assert open_stored_array(session.store, "a")[:].tolist() == [1] * 4 + [2] * 4
     assert repo.lookup_branch("main") == tip
     opened_blocking = Repository.open(storage).readonly_session("main")
     assert asyncio.run(read(opened_blocking)) == [1] * 4 + [2] * 4
@@ -272,7 +255,7 @@ def test_what_was_opened_on_one_loop_or_on_none_is_awaited_on_another(storage: i
     )
     assert asyncio.run(repo.lookup_branch_async("main")) == tip
     session = asyncio.run(repo.writable_session_async("main"))
-    open_array(session.store, "a", "r+")[0:4] = 9
+    open_stored_array(session.store, "a", "r+")[0:4] = 9
     session.commit("blocking, opened on a loop")
     assert asyncio.run(read(session)) == [9] * 4 + [2] * 4
 
@@ -281,7 +264,7 @@ def test_many_readers_of_cold_caches_all_get_their_answers(storage: icechunk.Sto
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
     for name in "abc":
-        create_array(session.store, name, 16)[:] = np.arange(64)
+        create_counted_array(session.store, name, 16)[:] = np.arange(64)
     session.commit("write")
 
     async def read_on_a_loop(store: IcechunkStore, name: str) -> None:
@@ -293,7 +276,7 @@ def test_many_readers_of_cold_caches_all_get_their_answers(storage: icechunk.Sto
         )
 
     def read(store: IcechunkStore, name: str) -> None:
-        assert open_array(store, name)[:].tolist() == list(range(64))
+        assert open_stored_array(store, name)[:].tolist() == list(range(64))
 
     def read_one(store: IcechunkStore, name: str) -> None:
         assert store.get_sync(f"{name}/c/7") is not None
@@ -321,11 +304,11 @@ def test_breaking_out_of_a_listing_blocks_no_writer(
     """It must not deadlock, whether the iterator is closed, kept or forgotten."""
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
-    create_array(session.store, "a", 16)[:] = 1
+    create_counted_array(session.store, "a", 16)[:] = 1
     session.commit("before")
     session = repo.writable_session("main")
     store = session.store
-    create_array(store, "b", 16)[:] = 1
+    create_counted_array(store, "b", 16)[:] = 1
     left: list[Any] = []
 
     def keys() -> Any:
@@ -351,7 +334,7 @@ def test_breaking_out_of_a_listing_blocks_no_writer(
     at_once(partial(on_a_loop, leave_on_a_loop))
     at_once(leave)
     at_once(partial(session.commit, "after"))
-    assert open_array(session.store, "a")[::4].tolist() == [1, 2, 3, 4, *[1] * 12]
+    assert open_stored_array(session.store, "a")[::4].tolist() == [1, 2, 3, 4, *[1] * 12]
     if closed:
         for each in left:
             assert list(each) == []
@@ -429,7 +412,7 @@ def test_a_write_during_a_commit_is_part_of_it_or_refused(
     )
     for number in range(4):
         session = repo.writable_session("main")
-        create_array(session.store, f"a{number}", 100_000)
+        create_counted_array(session.store, f"a{number}", 100_000)
         if outcome == "conflicts":
             other = repo.writable_session("main")
             zarr.create_group(other.store, path=f"other{number}")
@@ -494,7 +477,7 @@ def test_readers_see_the_same_values_before_during_and_after_the_commit() -> Non
     """A commit moves values from the session's changes to its snapshot; no reader falls in between."""
     repo = Repository.create(icechunk.in_memory_storage())
     session = repo.writable_session("main")
-    create_array(session.store, "old", 4)[:] = 0
+    create_counted_array(session.store, "old", 4)[:] = 0
     session.commit("before")
     current: list[tuple[IcechunkStore, int]] = []
 
@@ -515,7 +498,7 @@ def test_readers_see_the_same_values_before_during_and_after_the_commit() -> Non
 
     def prepare(number: int) -> Session:
         session = repo.writable_session("main")
-        create_array(session.store, f"new{number}", 5)
+        create_counted_array(session.store, f"new{number}", 5)
         for chunk in range(4):
             session.store.set_sync(f"old/c/{chunk}", buffer(value_of(number)))
             session.store.set_sync(f"new{number}/c/{chunk}", buffer(value_of(number)))
@@ -534,7 +517,7 @@ def test_a_deletion_that_is_overtaken_by_a_new_array_of_the_same_name_does_not_t
     faults = Faults()
     storage = faulty_storage(icechunk.in_memory_storage(), faults)
     session = Repository.create(storage).writable_session("main")
-    create_array(session.store, "a", 4)[:] = 1
+    create_counted_array(session.store, "a", 4)[:] = 1
     session.commit("before")
 
     async def main() -> None:
@@ -560,7 +543,7 @@ def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechu
     repo = Repository.create(storage, NATIVE)
     session = repo.writable_session("main")
     store = session.store
-    create_array(store, "a", 64)
+    create_counted_array(store, "a", 64)
 
     def write(first: int) -> int:
         errors = 0
@@ -574,4 +557,4 @@ def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechu
 
     assert at_once(*[partial(write, first) for first in range(4)]) == [48] * 4
     session.commit("all the same")
-    assert open_array(session.store, "a")[::4].tolist() == list(range(64))
+    assert open_stored_array(session.store, "a")[::4].tolist() == list(range(64))

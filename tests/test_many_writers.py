@@ -15,7 +15,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,35 +23,15 @@ import zarr
 import zarr.api.asynchronous
 
 import icechunk
-from icechunk import ConflictError, IcechunkStore, Repository, Session
+from icechunk import ConflictError, Repository, Session
+from tests.arrays import create_counted_array, open_stored_array
 from tests.places import PLACES, places
 from tests.threads import PATIENCE, at_once, on_a_loop
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture(params=PLACES)
 def storage(request: pytest.FixtureRequest) -> icechunk.Storage:
     return places(request.param, request)()
-
-
-def create_array(store: IcechunkStore, name: str, chunks: int, size: int = 4) -> Any:
-    return zarr.create_array(
-        store,
-        name=name,
-        shape=(chunks * size,),
-        chunks=(size,),
-        dtype="i4",
-        fill_value=-1,
-        compressors=None,
-        filters=None,
-    )
-
-
-def open_array(store: IcechunkStore, name: str, mode: Any = "r") -> Any:
-    """An array, untyped: zarr's types say that a part of it may be a scalar."""
-    return zarr.open_array(store, path=name, mode=mode)
 
 
 def history(repo: Repository) -> list[str]:
@@ -127,7 +107,7 @@ def commit_with_patience(repo: Repository, name: str) -> tuple[str, int]:
     conflicts = 0
     while True:
         session = repo.writable_session("main")
-        create_array(session.store, name, 2)[:] = 3
+        create_counted_array(session.store, name, 2)[:] = 3
         try:
             return session.commit(name), conflicts
         except ConflictError as error:
@@ -149,7 +129,7 @@ def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None
     names = set(store.list_dir("")) - {"zarr.json"}
     assert names == set(commits)
     for name in names:
-        assert open_array(store, name)[:].tolist() == [3] * 8
+        assert open_stored_array(store, name)[:].tolist() == [3] * 8
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one repository object", "one each"])

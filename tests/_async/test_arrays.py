@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,19 +33,6 @@ from tests.arrays import (
 )
 
 EIGHT_INLINE = RepositoryConfig(inline_chunk_threshold_bytes=8)
-
-
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
 
 
 async def coordinates_async(session: Session, path: str, batch_size: int = 1000) -> list[tuple[int, ...]]:

@@ -33,19 +33,6 @@ INITIAL = "1CECHNKREP0F1RSTCMT0"
 UNKNOWN = "00000000000000000000"
 
 
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
-
-
 async def write_chunks_async(repo: Repository, name: str, chunks: slice, branch: str = "main") -> str:
     """Commit chunks of an array of 8, which is made where it is missing."""
     session = await repo.writable_session_async(branch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,19 +37,6 @@ from tests.arrays import (
     set_key_async,
     write_async,
 )
-
-
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
 
 
 @pytest.fixture(params=[None, 2])

@@ -29,19 +29,6 @@ INITIAL = "1CECHNKREP0F1RSTCMT0"
 UNKNOWN = "00000000000000000000"
 
 
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
-
-
 async def commit_group_async(repo: Repository, name: str, branch: str = "main", **metadata: Any) -> str:
     session = await repo.writable_session_async(branch)
     await zarr.api.asynchronous.open_group(session.store, path=name, mode="a")

@@ -34,19 +34,6 @@ from tests.arrays import (
 )
 
 
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
-
-
 async def chunk_count_async(session: Session, name: str) -> int:
     return len([key async for key in session.store.list_prefix(name) if not key.endswith("zarr.json")])
 

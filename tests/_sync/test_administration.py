@@ -29,13 +29,6 @@ READ_ONLY = RepoStatus(RepoAvailability.read_only, limited_availability_reason="
 ONLINE = RepoStatus(RepoAvailability.online)
 
 
-@pytest.fixture(params=["memory", "local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
-    if request.param == "memory":
-        return icechunk.in_memory_storage()
-    return icechunk.local_filesystem_storage(tmp_path / "repository")
-
-
 def mutations(repo: Repository, session: icechunk.Session, tip: str) -> dict[str, Any]:
     """Every change of a repository, as functions without arguments by name."""
 

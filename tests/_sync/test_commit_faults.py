@@ -15,12 +15,6 @@ from tests.arrays import create_array, read, write
 NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
 
 
-@pytest.fixture(params=[1, 2])
-def spec_version(request: pytest.FixtureRequest) -> int:
-    version: int = request.param
-    return version
-
-
 @pytest.mark.parametrize("key", ["manifests/*", "snapshots/*", "transactions/*"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_failed_write_of_a_commit_changes_nothing(
