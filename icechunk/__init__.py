@@ -14,6 +14,7 @@ from icechunk._async.session import AsyncSession
 from icechunk._exceptions import (
     AlreadyExistsError,
     ConflictError,
+    DuplicateChunkWarning,
     ErrorKind,
     FormatError,
     IcechunkError,
@@ -68,7 +69,7 @@ from icechunk.credentials import (
 )
 from icechunk.ops import FeatureFlag, RepoStatus, Update, UpdateType
 from icechunk.repository import Repository
-from icechunk.session import Session
+from icechunk.session import ForkSession, Session
 from icechunk.snapshots import AncestryGraph, Diff, ManifestFileInfo, SnapshotInfo
 from icechunk.storage import (
     ChecksumAlgorithm,
@@ -110,8 +111,10 @@ __all__ = [
     "ConflictType",
     "Credentials",
     "Diff",
+    "DuplicateChunkWarning",
     "ErrorKind",
     "FeatureFlag",
+    "ForkSession",
     "FormatError",
     "IcechunkError",
     "IcechunkStore",

@@ -321,11 +321,23 @@ class InternalError(IcechunkError):
     """An invariant of this library is broken: a bug worth a report."""
 
 
+class DuplicateChunkWarning(UserWarning):
+    """Sessions that were merged had written one chunk differently, and what was merged last counts.
+
+    Usually two workers were given regions of an array that share a chunk, so that each of them
+    has overwritten a part of what the other one wrote.
+
+    See Also
+    --------
+    Session.merge : Its argument `duplicate_chunks` turns this into an error, or off.
+    """
+
+
 def _optional(parent: str | None) -> str:
     return "None" if parent is None else f'Some("{parent}")'
 
 
 for _class in (IcechunkError, *IcechunkError.__subclasses__(), *NotFoundError.__subclasses__()):
     _class.__module__ = "icechunk"
-RebaseFailedError.__module__ = "icechunk"
+RebaseFailedError.__module__ = DuplicateChunkWarning.__module__ = "icechunk"
 del _class

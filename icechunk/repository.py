@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from icechunk._async.repository import AsyncRepository
-from icechunk._io.asset_cache import AssetCache
 from icechunk._sync.repository import SyncRepository
 from icechunk.session import Session
 
@@ -148,8 +147,7 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            "storage": self.storage,
-            "settings": self._cache.settings,
+            "cache": self._cache,
             "config": self._config,
             "spec_version": self._spec_version,
             "virtual_access": self._virtual_access,
@@ -159,7 +157,7 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._assemble(
-            AssetCache(state["storage"], state["settings"]),
+            state["cache"],
             state["config"],
             state["spec_version"],
             virtual_access=state["virtual_access"],

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from icechunk._async.session import AsyncSession
 from icechunk._core.session_state import SessionState
-from icechunk._io.asset_cache import AssetCache
+from icechunk._core.shipped_changes import pack_changes, unpack_changes
 from icechunk._io.iteration import Listing
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.session import SyncSession
 from icechunk.store import IcechunkStore
-from icechunk.types import SessionMode
+from icechunk.types import SessionMode, SpecVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from typing import Self
 
+    from icechunk._io.asset_cache import AssetCache
     from icechunk.config import RepositoryConfig
 
-__all__ = ["Session", "SessionMode"]
+__all__ = ["ForkSession", "Session", "SessionMode"]
 
 NOT_PICKLABLE = (
-    "a writable session cannot be pickled: its changes would be recorded in the copy and lost. To read in "
-    "other processes, pass a session from `Repository.readonly_session`; to write from other processes, "
-    "let each open the repository and commit for itself."
+    "a writable session cannot be pickled: changes made in the copy would be lost. To write from other "
+    "processes, send each a fork, `session.fork()`, and `session.merge` what they send back; or send the "
+    "session itself within `with session.allow_pickling():` and bring the changes home with "
+    "`icechunk.distributed.merge_sessions`. To read only, send a session from `Repository.readonly_session`."
 )
 
 
@@ -55,7 +59,7 @@ class Session(SyncSession, AsyncSession):
         cache: AssetCache,
         config: RepositoryConfig,
         virtual_access: Mapping[str, Any],
-    ) -> Session:
+    ) -> Self:
         session = cls()
         session._state = state
         session._cache = cache
@@ -117,23 +121,105 @@ class Session(SyncSession, AsyncSession):
             lambda: SyncSession.chunk_coordinates(self, array_path, batch_size),
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        if not self.read_only:
-            raise ValueError(NOT_PICKLABLE)
-        return {
-            "storage": self._cache.storage,
-            "settings": self._cache.settings,
-            "config": self._config,
-            "virtual_access": self._virtual_access,
-            "snapshot_id": self._state.snapshot.id,
-            "spec_version": self._state.spec_version,
-        }
+    @contextmanager
+    def allow_pickling(self) -> Iterator[None]:
+        """Let this session, and its store, be pickled within the block.
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._cache = AssetCache(state["storage"], state["settings"])
-        self._config = state["config"]
-        self._virtual_access = state["virtual_access"]
-        snapshot = SyncAssets.of(self._cache).fetch_snapshot(state["snapshot_id"])
-        self._state = SessionState(
-            snapshot, state["spec_version"], branch=None, mode=SessionMode.readonly, commit_metadata={}
-        )
+        What arrives at the other end is a fork: write to it there, send it back, and bring its changes
+        home with `merge` or `icechunk.distributed.merge_sessions`. So a session, a store, or an array
+        can be handed to any engine that pickles what it sends, in this or any other thread. Forks can
+        be pickled anywhere and need no such block.
+
+        Examples
+        --------
+        >>> import pickle
+        >>> import icechunk, zarr
+        >>> from icechunk.distributed import merge_sessions
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(2,), chunks=(1,), dtype="i4")
+        >>> with session.allow_pickling():
+        ...     sent = pickle.loads(pickle.dumps(session))
+        >>> zarr.open_array(sent.store, path="a")[1] = 2  # in another process
+        >>> session = merge_sessions(session, sent)
+        >>> array[:].tolist()
+        [0, 2]
+        """
+        with self._state.pickling_allowed():
+            yield
+
+    def _new_fork(self, state: SessionState) -> ForkSession:
+        return ForkSession._over(state, self._cache, self._config, self._virtual_access)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        state = self._state
+        if not state.may_be_pickled:
+            raise ValueError(NOT_PICKLABLE)
+        if not (state.read_only or state.is_fork):
+            return self.fork().__reduce__()
+        changes = state.frozen()
+        common = self._cache, self._config, self._virtual_access, int(state.spec_version), changes.base.id
+        if state.read_only:
+            return _load_reader, common
+        return _load_fork, (*common, pack_changes(changes), state.commit_metadata)
+
+
+class ForkSession(Session):
+    """A session for a worker: writable, sent and sent back by pickle, and merged instead of committed.
+
+    Made by `Session.fork`, and by pickling a session within `Session.allow_pickling`. A pickle holds what
+    the fork has changed and no more. The fork is on no branch: `commit`, `amend`, `rebase` and `flush` are
+    refused. It can be forked again, and forks of one session can be merged into each other first.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> session = repo.writable_session("main")
+    >>> fork = session.fork()
+    >>> root = zarr.create_group(fork.store, attributes={"title": "air"})
+    >>> returned = pickle.loads(pickle.dumps(fork))
+    >>> session.merge(returned)
+    >>> session.status()
+    Groups created:
+        /
+    <BLANKLINE>
+    """
+
+    _shown_as: ClassVar[str] = "icechunk.session.ForkSession"
+
+
+def _load_reader(
+    cache: AssetCache,
+    config: RepositoryConfig,
+    virtual_access: Mapping[str, Any],
+    spec_version: int,
+    snapshot_id: bytes,
+) -> Session:
+    snapshot = SyncAssets.of(cache).fetch_snapshot(snapshot_id)
+    state = SessionState(
+        snapshot, SpecVersion(spec_version), branch=None, mode=SessionMode.readonly, commit_metadata={}
+    )
+    return Session._over(state, cache, config, virtual_access)
+
+
+def _load_fork(
+    cache: AssetCache,
+    config: RepositoryConfig,
+    virtual_access: Mapping[str, Any],
+    spec_version: int,
+    snapshot_id: bytes,
+    changes: bytes,
+    commit_metadata: dict[str, Any],
+) -> ForkSession:
+    snapshot = SyncAssets.of(cache).fetch_snapshot(snapshot_id)
+    state = SessionState(
+        snapshot,
+        SpecVersion(spec_version),
+        branch=None,
+        mode=SessionMode.writable,
+        commit_metadata=commit_metadata,
+    )
+    state.changes = unpack_changes(changes, snapshot)
+    return ForkSession._over(state, cache, config, virtual_access)

@@ -82,6 +82,10 @@ class Storage(display.Result, frozen=True):
         """Whether each request goes over a network, so that blocking ones should not wait in turn."""
         return False
 
+    def is_same_place(self, other: Storage) -> bool:
+        """Whether two descriptions lead to one place, whatever credentials and options they have."""
+        return type(self) is type(other) and self.location == other.location
+
     def default_settings(self) -> StorageSettings:
         """The settings that this kind of storage prefers; members that are None take the general defaults.
 
@@ -197,6 +201,9 @@ class InMemoryStorage(Storage, frozen=True):
     objects: MemoryObjects
 
     _type: ClassVar[str] = "in-memory"
+
+    def is_same_place(self, other: Storage) -> bool:
+        return isinstance(other, InMemoryStorage) and self.objects is other.objects
 
     def default_settings(self) -> StorageSettings:
         return StorageSettings(
@@ -329,6 +336,9 @@ class WrappedStorage(Storage, frozen=True):
     @property
     def location(self) -> str:
         return self.inner.location
+
+    def is_same_place(self, other: Storage) -> bool:
+        return isinstance(other, WrappedStorage) and self.inner.is_same_place(other.inner)
 
     @property
     def requires_prefix(self) -> bool:

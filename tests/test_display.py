@@ -39,7 +39,11 @@ EVIL = '<script>alert("&")'
 SECRET = "open sesame"
 MOMENT = datetime(2026, 1, 2, tzinfo=UTC)
 
-EXPORTED = [name for name in icechunk.__all__ if isinstance(getattr(icechunk, name), type)]
+EXPORTED = [
+    name
+    for name in icechunk.__all__
+    if isinstance(getattr(icechunk, name), type) and not issubclass(getattr(icechunk, name), Warning)
+]
 
 
 def opened(storage: icechunk.Storage) -> tuple[icechunk.Repository, Session]:
@@ -91,6 +95,7 @@ def specimens() -> list[Any]:
         repo.readonly_session("main"),
         repo.readonly_session("main").store,
         repo.rearrange_session("main"),
+        session.fork(),
         repo.ancestry_graph(),
         *repo.ancestry(branch="main"),
         *repo.ops_log(),

@@ -293,5 +293,24 @@ def test_a_session_of_a_deleted_repository_says_what_is_missing(tmp_path: Path) 
     data = pickle.dumps(repo.readonly_session("main"))
     for path in sorted((tmp_path / "repository").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    with pytest.raises(icechunk.IcechunkError):
-        values(pickle.loads(data))
+    script = f"""
+import icechunk
+try:
+    pickle.loads({data!r})
+except icechunk.StorageError as error:
+    print(error.kind)
+"""
+    assert in_a_new_process(script, None) == "object-not-found"
+
+
+def test_copies_in_one_process_share_what_was_fetched(tmp_path: Path) -> None:
+    """Tasks that run one after the other do not each fetch the same snapshot and manifests."""
+    repo = Repository.create(icechunk.local_filesystem_storage(tmp_path / "repository"))
+    fill(repo)
+    session = repo.readonly_session("main")
+    assert values(session) == VALUES.tolist()
+    data = pickle.dumps((session, repo))
+    (tmp_path / "repository").rename(tmp_path / "elsewhere")
+    loaded, loaded_repo = pickle.loads(data)
+    assert values(loaded) == VALUES.tolist()
+    assert loaded_repo._cache is loaded._cache is repo._cache

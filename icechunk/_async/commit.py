@@ -14,14 +14,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from icechunk._async.flush import WrittenManifests, flush_async
+from icechunk._async.flush import flush_async
 from icechunk._async.rebase import find_newer_async, rebase_over_async
 from icechunk._async.refs_v1 import check_not_upgraded_async, set_branch_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
+from icechunk._exceptions import ConflictError, ErrorKind, FormatError, IcechunkError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end_async
 from icechunk._io.gate import RequestGate
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from icechunk._async.assets import AsyncAssets
     from icechunk._async.flush import Flushed
     from icechunk._core.change_set import ChangeSet
+    from icechunk._core.manifest_plan import WrittenManifests
     from icechunk._core.ops_log import Stamp
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
@@ -63,7 +64,7 @@ async def commit_session_async(
         branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
-        written = WrittenManifests()
+        written = state.written
         if solver is None or tries < 1:
             flushed = await _flush_async(state, assets, message, properties, written)
             await _commit_onto_branch_async(state, assets, branch, flushed, properties)
@@ -160,6 +161,11 @@ async def flush_session_async(
     """Write a session as a snapshot that is on no branch; returns its id."""
     with state.sealed():
         state.check_not_read_only()
+        if state.is_fork:
+            raise IcechunkError(
+                "a fork cannot be flushed: merge it into the session that it was made from, and flush that",
+                ErrorKind.UNKNOWN,
+            )
         await check_can_write_async(assets)
         base = state.snapshot.id
         flushed = await flush_async(state, assets, message, properties, parent_id=base)

@@ -8,17 +8,21 @@ from icechunk._async.arrays import AsyncArrays
 from icechunk._async.assets import AsyncAssets
 from icechunk._async.chunks import AsyncChunks
 from icechunk._async.commit import amend_session_async, commit_session_async, flush_session_async
+from icechunk._async.fork import Other, fork_session_async, merge_sessions_async
 from icechunk._async.keys import AsyncKeys
 from icechunk._async.rebase import rebase_session_async
 from icechunk._async.virtual import AsyncVirtualChunks
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
+from icechunk._core.session_base import SessionBase
 from icechunk.conflicts import require_solver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from icechunk._async.fork import DuplicateChunks
     from icechunk.conflicts import ConflictSolver
+    from icechunk.session import ForkSession
 
 
 class AsyncSession(AsyncArrays):
@@ -195,6 +199,89 @@ class AsyncSession(AsyncArrays):
         require_solver(solver)
         self._state.require_branch()
         await rebase_session_async(self._state, self._assets_async, solver)
+
+    async def fork_async(self) -> ForkSession:
+        """A session of its own for a worker, to be merged back into this one.
+
+        A fork sees what this session has now, changes included. It can be pickled, sent to another
+        process, written to, and sent back; it cannot be committed. Make as many as there are workers,
+        bring their changes home with `merge`, and commit once.
+
+        A session without changes is forked without input and output. The changes of another one are
+        written as a snapshot on no branch, once for all forks made before the next change.
+
+        Returns
+        -------
+        ForkSession
+
+        Raises
+        ------
+        SessionStateError
+            Kind `cannot-fork-read-only-session`: such a session can be sent as it is.
+        ReadOnlyError
+            Kind `read-only-storage`. Kind `read-only-session`: a commit is under way.
+
+        See Also
+        --------
+        merge : The way back.
+        Session.allow_pickling : Forks sessions as they are pickled.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = await icechunk.Repository.create_async(icechunk.in_memory_storage())
+        >>> session = await repo.writable_session_async("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(2,), chunks=(1,), dtype="i4")
+        >>> forks = [await session.fork_async() for _ in range(2)]
+        >>> for number, fork in enumerate(forks):  # each in a process of its own, perhaps
+        ...     zarr.open_array(fork.store, path="a")[number] = number + 1
+        >>> await session.merge_async(*forks)
+        >>> array[:].tolist()
+        [1, 2]
+        """
+        return self._new_fork(await fork_session_async(self._state, self._assets_async))
+
+    async def merge_async(self, *others: ForkSession, duplicate_chunks: DuplicateChunks = "warn") -> None:
+        """Take over the changes of forks.
+
+        All of them or none: a merge that fails has changed nothing. Groups and arrays that several
+        forks created with the same metadata become one; a merge of what contradicts fails. This session
+        goes on, and so may the forks.
+
+        Parameters
+        ----------
+        *others : ForkSession
+            Forks of this session, or if it is a fork, others that were made with it. It does nothing
+            to merge a session with itself. Better all at once than one by one.
+        duplicate_chunks : {"warn", "raise", "allow"}, default "warn"
+            What to do when more than one of them, or one of them and this session since it was
+            forked, wrote the same chunk: the last one counts, with a `DuplicateChunkWarning` or
+            without, or the merge fails. To write the same bytes at the same place is no matter.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `merge-failed`: the changes contradict each other, a fork was made from another
+            session, or this one was rebased since. Kind `merge-not-allowed`: a session that is no
+            fork, into a fork. Kind `rearrange-session-only`.
+        ReadOnlyError
+            Kind `read-only-session`: also when this session was committed since, or a commit is under
+            way.
+        TypeError
+            One of `others` is no session.
+        ValueError
+            `duplicate_chunks` is something else.
+
+        See Also
+        --------
+        icechunk.distributed.merge_sessions : The same as a function.
+        """
+        merging = []
+        for other in others:
+            if not isinstance(other, SessionBase):
+                raise TypeError(f"forks can be merged, and not a {type(other).__name__}")
+            merging.append(Other(other._state, other._cache.storage))
+        await merge_sessions_async(self._state, self._cache.storage, merging, duplicate_chunks)
 
     async def move_async(self, from_path: str, to_path: str) -> None:
         """Move a node, and everything below it, to another path.

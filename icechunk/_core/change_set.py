@@ -205,6 +205,27 @@ class ChangeSet:
         other.moved_nodes = self.moved_nodes.copy()
         return other
 
+    def frozen(self) -> ChangeSet:
+        """A copy with chunk tables of its own, which share their columns with these."""
+        other = self.copy()
+        other.chunks = {
+            node_id: ChunkTable.of(table.ndim, table.changes())
+            for node_id, table in self.chunks.items()
+            if table
+        }
+        return other
+
+    def is_same(self, frozen: ChangeSet) -> bool:
+        """Whether nothing was recorded since a frozen copy was made."""
+        return (
+            self.base is frozen.base
+            and self.moves == frozen.moves
+            and self.new_nodes == frozen.new_nodes
+            and self.updated_nodes == frozen.updated_nodes
+            and self.deleted_nodes == frozen.deleted_nodes
+            and _tables_are_same(self.chunks, frozen.chunks)
+        )
+
     def find(self, path: str) -> Node | None:
         """The node at a canonical path, changed or not."""
         node = self.new_nodes.get(path)
@@ -295,6 +316,22 @@ class ChangeSet:
             table = self.chunks[node_id]
             if table:
                 yield node_id, table.coordinates()
+
+
+def same_recording(
+    now: tuple[ChunkRefs, NDArray[np.uint32]] | None, before: tuple[ChunkRefs, NDArray[np.uint32]] | None
+) -> bool:
+    """Whether nothing was recorded between two looks at a table: its columns never change in place."""
+    if now is None or before is None:
+        return now is before
+    return now[1] is before[1] and (now[0] is before[0] or len(now[0]) == len(before[0]) == 0)
+
+
+def _tables_are_same(now: dict[bytes, ChunkTable], before: dict[bytes, ChunkTable]) -> bool:
+    tables = {node_id: table for node_id, table in now.items() if table}
+    return tables.keys() == before.keys() and all(
+        same_recording(table.changes(), before[node_id].changes()) for node_id, table in tables.items()
+    )
 
 
 def sorted_coordinates(coordinates: NDArray[np.uint32]) -> NDArray[np.uint32]:

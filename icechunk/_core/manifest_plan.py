@@ -22,11 +22,11 @@ from icechunk._core.splits import cells_of
 from icechunk._format.chunk_refs import ChunkRefs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
-    from icechunk._format.snapshot import ManifestRef
+    from icechunk._format.snapshot import ManifestFile, ManifestRef, Node
 
 Edges = tuple["NDArray[np.int64]", ...]
 
@@ -58,6 +58,45 @@ class Plan(msgspec.Struct, frozen=True):
     kept: tuple[ManifestRef, ...]
     rewrites: tuple[Rewrite, ...]
     edges: Edges
+
+
+class Piece(NamedTuple):
+    """One rewrite of one array, how many references it holds in memory, and what was recorded there."""
+
+    node: Node
+    work: Rewrite
+    edges: Edges
+    references: int
+    recorded: tuple[ChunkRefs, NDArray[np.uint32]]
+
+
+class WrittenManifests:
+    """The manifests that were written so far for the changes of one session.
+
+    What was recorded of an array never changes in place: so a piece of the same recording, cell and
+    sources gives the same manifests, in the next attempt of a commit, and in a commit after a fork.
+    """
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]] = {}
+        self._recorded: list[object] = []
+
+    def find(self, piece: Piece) -> list[tuple[ManifestRef, ManifestFile]] | None:
+        """The manifests of an equal piece, if there was one."""
+        return self._results.get(self._key(piece))
+
+    def keep(self, piece: Piece, manifests: list[tuple[ManifestRef, ManifestFile]]) -> None:
+        """Remember the manifests of a piece, and what was recorded, so that no other gets its identity."""
+        self._recorded.append(piece.recorded)
+        self._results[self._key(piece)] = manifests
+
+    @staticmethod
+    def _key(piece: Piece) -> Hashable:
+        written, removed = piece.recorded
+        identity = tuple(id(each) if len(each) else None for each in (written, removed))
+        sources = tuple(source.object_id for source in piece.work.sources)
+        edges = tuple(edge.tobytes() for edge in piece.edges)
+        return piece.node.id, identity, piece.work.cell, sources, edges
 
 
 def plan_manifests(

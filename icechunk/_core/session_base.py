@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from icechunk.config import RepositoryConfig
     from icechunk.credentials import AnyCredential
     from icechunk.display import Fields
+    from icechunk.session import ForkSession
     from icechunk.snapshots import Diff
 
 
@@ -28,6 +29,10 @@ class SessionBase(Listed):
     _cache: AssetCache
     _config: RepositoryConfig
     _virtual_access: dict[str, AnyCredential | None]
+
+    def _new_fork(self, state: SessionState) -> ForkSession:
+        """The public session over the state of a fork."""
+        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SessionBase) and self._state is other._state

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from icechunk._core.change_set import UNRECORDED, ChangeSet
+from icechunk._core.change_set import UNRECORDED, ChangeSet, same_recording
 from icechunk._core.extents import ExtentIndex
 from icechunk._core.grid import ArrayDocument, in_grid, parse_node_document
+from icechunk._core.manifest_plan import WrittenManifests
+from icechunk._core.merge import Contribution
 from icechunk._core.moves import move_node
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -51,13 +53,17 @@ class SessionState:
     __slots__ = (
         "__weakref__",
         "_extents",
+        "_fork_points",
+        "_frozen",
         "_lock",
+        "_pickling",
         "_sealed",
         "branch",
         "changes",
         "commit_metadata",
         "mode",
         "spec_version",
+        "written",
     )
 
     def __init__(
@@ -77,10 +83,19 @@ class SessionState:
         self._extents: dict[bytes, tuple[ArrayData, ExtentIndex]] = {}
         self._lock = StateLock()
         self._sealed = False
+        self._pickling = 0
+        self._frozen: ChangeSet | None = None
+        self._fork_points: dict[bytes, tuple[Snapshot, ChangeSet]] = {}
+        self.written = WrittenManifests()
 
     @property
     def read_only(self) -> bool:
         return self.mode is SessionMode.readonly
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether the session takes changes that only a merge brings home."""
+        return self.mode is SessionMode.writable and self.branch is None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -316,7 +331,7 @@ class SessionState:
             if self.changes is not changes or self.find(node.path) != node:
                 return False
             now = changes.chunks.get(node.id)
-            if not _same_columns(now.changes() if now else None, recorded):
+            if not same_recording(now.changes() if now else None, recorded):
                 return False
             changes.chunks[node.id] = table
             return True
@@ -331,6 +346,66 @@ class SessionState:
         """A copy of the change set, and the changed coordinates of each array by node id."""
         with self._lock:
             return self.changes.copy(), dict(self.changes.changed_chunks())
+
+    # Forks
+
+    def frozen(self) -> ChangeSet:
+        """The changes as they are now, never to be changed; the same object while nothing is recorded."""
+        with self._lock:
+            if self._frozen is None or not self.changes.is_same(self._frozen):
+                self._frozen = self.changes.frozen()
+            return self._frozen
+
+    def fork_base(self, frozen: ChangeSet) -> Snapshot | None:
+        """The snapshot that shows a session with the changes that `frozen` returned, if it was written."""
+        if frozen.is_empty():
+            return frozen.base
+        points = tuple(self._fork_points.values())
+        return next((snapshot for snapshot, changes in points if changes is frozen), None)
+
+    def add_fork_point(self, snapshot: Snapshot, frozen: ChangeSet) -> None:
+        """Remember a snapshot that shows the session with the changes that `frozen` returned."""
+        with self._lock:
+            if frozen.base is self.snapshot:
+                self._fork_points[snapshot.id] = snapshot, frozen
+
+    def seen_by(self, fork: ChangeSet) -> Contribution | None:
+        """The changes of a fork, to be merged; None if it was not made from this session."""
+        if fork.base.id == self.snapshot.id:
+            return Contribution(fork, None)
+        point = self._fork_points.get(fork.base.id)
+        return None if point is None else Contribution(fork, point[1])
+
+    def adopt(self, frozen: ChangeSet, merged: ChangeSet) -> bool:
+        """Go on with merged changes.
+
+        Returns
+        -------
+        bool
+            False, and nothing has changed, when somebody recorded a change since `frozen`.
+        """
+        with self._lock:
+            self.check_writable()
+            if not self.changes.is_same(frozen):
+                return False
+            self.changes = merged
+            return True
+
+    @contextmanager
+    def pickling_allowed(self) -> Iterator[None]:
+        """Let pickles of the session be forks, for everybody who pickles it meanwhile."""
+        with self._lock:
+            self._pickling += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pickling -= 1
+
+    @property
+    def may_be_pickled(self) -> bool:
+        """Whether a pickle of this session loses nothing."""
+        return self.read_only or self.is_fork or self._pickling > 0
 
     # Life cycle
 
@@ -366,7 +441,7 @@ class SessionState:
         """Forget everything that was recorded."""
         with self._lock:
             self.check_open()
-            self.changes = ChangeSet(self.snapshot)
+            self._start(ChangeSet(self.snapshot))
 
     def has_changes(self) -> bool:
         """Whether a commit would contain anything."""
@@ -402,6 +477,12 @@ class SessionState:
         SessionStateError
             Kind `commit-not-allowed`: the session is on no branch.
         """
+        if self.is_fork:
+            raise SessionStateError(
+                "a fork cannot be committed, amended or rebased: merge it into the session that it was made "
+                "from, and commit that",
+                ErrorKind.COMMIT_NOT_ALLOWED,
+            )
         if self.branch is None:
             raise SessionStateError(
                 "the session is on no branch and cannot be committed: it is read-only, or has been "
@@ -413,16 +494,24 @@ class SessionState:
     def rebased(self, changes: ChangeSet) -> None:
         """Go on with other changes on another base."""
         with self._lock:
-            self.changes = changes
-            self._extents = {}
+            written = self.written
+            self._start(changes)
+            self.written = written  # for the next attempt of the commit
 
     def committed(self, snapshot: Snapshot) -> None:
         """End a commit that landed: the session becomes a read-only view of it."""
         with self._lock:
             self.branch = None
             self.mode = SessionMode.readonly
-            self.changes = ChangeSet(snapshot)
-            self._extents = {}
+            self._start(ChangeSet(snapshot))
+
+    def _start(self, changes: ChangeSet) -> None:
+        """Go on with other changes, which no fork knows of."""
+        self.changes = changes
+        self._extents = {}
+        self._frozen = None
+        self._fork_points = {}
+        self.written = WrittenManifests()
 
 
 def _node(
@@ -433,15 +522,6 @@ def _node(
     shape = tuple(map(DimensionShape, parsed.shape, parsed.num_chunks))
     array = ArrayData(shape=shape, dimension_names=parsed.dimension_names, manifests=manifests)
     return Node(id=node_id, path=path, user_data=document, array=array)
-
-
-def _same_columns(
-    now: tuple[ChunkRefs, NDArray[np.uint32]] | None, before: tuple[ChunkRefs, NDArray[np.uint32]] | None
-) -> bool:
-    """Whether nothing was recorded between two looks at a table: its columns never change in place."""
-    if now is None or before is None:
-        return now is before
-    return now[1] is before[1] and (now[0] is before[0] or len(now[0]) == len(before[0]) == 0)
 
 
 def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:

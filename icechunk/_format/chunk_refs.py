@@ -245,7 +245,7 @@ class ChunkRefs:
         full = [part for part in parts if len(part)]
         if len(full) < 2:
             return full[0] if full else parts[0] if parts else ChunkRefs.empty(0)
-        rows, pool, dictionary = _join(full)
+        rows, pool, dictionary = one_pool(full)
         coords = np.concatenate([part.coords for part in full])
         return ChunkRefs.from_columns(coords, np.concatenate(rows), pool, dictionary)
 
@@ -277,7 +277,7 @@ class ChunkRefs:
         dropped = np.flatnonzero(~keep)
         if not len(new) or len(dropped) == len(old):
             return new if len(new) else old if not len(dropped) else old.take(keep)
-        (old_rows, new_rows), pool, dictionary = _join([old, new])
+        (old_rows, new_rows), pool, dictionary = one_pool([old, new])
         # Where the new rows stand in the result: behind the kept ones before them, and each other.
         before = at[: len(new)] - np.searchsorted(dropped, at[: len(new)])
         places = before + np.arange(len(new))
@@ -552,7 +552,7 @@ def one_dictionary(parts: Sequence[ChunkRefs]) -> tuple[list[ChunkRefs], Locatio
     return reconciled, dictionaries[chosen]
 
 
-def _join(
+def one_pool(
     parts: Sequence[ChunkRefs],
 ) -> tuple[list[NDArray[np.void]], NDArray[np.uint8], LocationDictionary | None]:
     """The rows of several sets, made to share one pool and one dictionary."""

@@ -8,6 +8,8 @@ has.
 
 from __future__ import annotations
 
+import uuid
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from icechunk._core.cache import WeightedCache
@@ -29,10 +31,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_here: weakref.WeakValueDictionary[str, AssetCache] = weakref.WeakValueDictionary()
+_here_lock = StateLock()
+
+
 class AssetCache:
-    """Caches, fetches under way and opened backends of one repository."""
+    """Caches, fetches under way and opened backends of one repository.
+
+    A pickle carries no contents. All its copies in one process are one object: what one task has fetched
+    the next one need not, and a session that comes back finds what its origin knows.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_lock",
         "_made",
         "chunks",
@@ -40,6 +51,7 @@ class AssetCache:
         "flights",
         "gate",
         "manifests",
+        "name",
         "repo_info",
         "settings",
         "snapshots",
@@ -47,7 +59,8 @@ class AssetCache:
         "transaction_logs",
     )
 
-    def __init__(self, storage: Storage, settings: Settings) -> None:
+    def __init__(self, storage: Storage, settings: Settings, name: str | None = None) -> None:
+        self.name = uuid.uuid4().hex if name is None else name
         self.storage = storage
         self.settings = settings
         self.snapshots: WeightedCache[bytes, Snapshot] = WeightedCache(settings.num_snapshot_nodes)
@@ -62,6 +75,11 @@ class AssetCache:
         self.repo_info: tuple[RepoInfo, Version] | None = None
         self._lock = StateLock()
         self._made: dict[object, Any] = {}
+        with _here_lock:
+            _here[self.name] = self
+
+    def __reduce__(self) -> tuple[Any, tuple[str, Storage, Settings]]:
+        return _find_or_make, (self.name, self.storage, self.settings)
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The object of this repository that goes by `key`, made on first use."""
@@ -70,3 +88,7 @@ class AssetCache:
             with self._lock:
                 made = self._made.setdefault(key, make())
         return made  # type: ignore[no-any-return]  # one type for each key, by convention of the callers
+
+
+def _find_or_make(name: str, storage: Storage, settings: Settings) -> AssetCache:
+    return _here.get(name) or AssetCache(storage, settings, name)

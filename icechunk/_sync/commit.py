@@ -15,14 +15,14 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from icechunk._sync.flush import WrittenManifests, flush
+from icechunk._sync.flush import flush
 from icechunk._sync.rebase import find_newer, rebase_over
 from icechunk._sync.refs_v1 import check_not_upgraded, set_branch
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._exceptions import ConflictError, ErrorKind, FormatError, SessionStateError
+from icechunk._exceptions import ConflictError, ErrorKind, FormatError, IcechunkError, SessionStateError
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end
 from icechunk._io.gate import RequestGate
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from icechunk._sync.assets import SyncAssets
     from icechunk._sync.flush import Flushed
     from icechunk._core.change_set import ChangeSet
+    from icechunk._core.manifest_plan import WrittenManifests
     from icechunk._core.ops_log import Stamp
     from icechunk._core.session_state import SessionState
     from icechunk._format.repo_info import RepoInfo
@@ -64,7 +65,7 @@ def commit_session(
         branch = state.require_branch()
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
-        written = WrittenManifests()
+        written = state.written
         if solver is None or tries < 1:
             flushed = _flush(state, assets, message, properties, written)
             _commit_onto_branch(state, assets, branch, flushed, properties)
@@ -161,6 +162,11 @@ def flush_session(
     """Write a session as a snapshot that is on no branch; returns its id."""
     with state.sealed():
         state.check_not_read_only()
+        if state.is_fork:
+            raise IcechunkError(
+                "a fork cannot be flushed: merge it into the session that it was made from, and flush that",
+                ErrorKind.UNKNOWN,
+            )
         check_can_write(assets)
         base = state.snapshot.id
         flushed = flush(state, assets, message, properties, parent_id=base)

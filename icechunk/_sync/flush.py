@@ -20,7 +20,7 @@ from icechunk._core.commit_plan import (
     touched_arrays,
     transaction_log,
 )
-from icechunk._core.manifest_plan import Edges, Rewrite, plan_manifests, rewrite
+from icechunk._core.manifest_plan import Piece, WrittenManifests, plan_manifests, rewrite
 from icechunk._core.splits import split_edges
 from icechunk._exceptions import ErrorKind, FormatError
 from icechunk._format.chunk_refs import ChunkRefs
@@ -30,10 +30,10 @@ from icechunk._io.concurrency import map_concurrently, run_in_thread
 from icechunk._io.random import random_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Mapping
 
     from icechunk._sync.assets import SyncAssets
-    from icechunk._core.change_set import ChangeSet, ChunkTable
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.session_state import SessionState
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node, Snapshot
     from icechunk._format.transaction_log import TransactionLog
@@ -49,43 +49,6 @@ _MANY_REFERENCES = 16384
 
 _MAX_CLOCK_DRIFT_US = 600_000_000
 """How far the clock of the storage may be from ours, before a commit is refused."""
-
-
-class Piece(NamedTuple):
-    """One rewrite of one array, and how many references it holds in memory."""
-
-    node: Node
-    work: Rewrite
-    edges: Edges
-    references: int
-    changes: ChunkTable | None
-
-
-class WrittenManifests:
-    """What the attempts of one commit have written.
-
-    The session is sealed meanwhile, and a rebase puts another table in the place of one that it
-    changes: so a piece of the same table, cell and sources gives the same manifests.
-    """
-
-    def __init__(self) -> None:
-        self._results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]] = {}
-        self._tables: list[ChunkTable | None] = []
-
-    def find(self, piece: Piece) -> list[tuple[ManifestRef, ManifestFile]] | None:
-        """The manifests of an equal piece, if there was one."""
-        return self._results.get(self._key(piece))
-
-    def keep(self, piece: Piece, manifests: list[tuple[ManifestRef, ManifestFile]]) -> None:
-        """Remember the manifests of a piece, and keep its table, so that no other gets its identity."""
-        self._tables.append(piece.changes)
-        self._results[self._key(piece)] = manifests
-
-    @staticmethod
-    def _key(piece: Piece) -> Hashable:
-        sources = tuple(source.object_id for source in piece.work.sources)
-        edges = tuple(edge.tobytes() for edge in piece.edges)
-        return piece.node.id, id(piece.changes), piece.work.cell, sources, edges
 
 
 class Flushed(NamedTuple):
@@ -217,7 +180,7 @@ def _plan(
             work,
             edges,
             len(work.written) + sum(sizes.get(source.object_id, 0) for source in work.sources),
-            state.changes.chunks.get(node.id),
+            recorded,
         )
         for work in plan.rewrites
     ]

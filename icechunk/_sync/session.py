@@ -9,17 +9,21 @@ from icechunk._sync.arrays import SyncArrays
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.chunks import SyncChunks
 from icechunk._sync.commit import amend_session, commit_session, flush_session
+from icechunk._sync.fork import Other, fork_session, merge_sessions
 from icechunk._sync.keys import SyncKeys
 from icechunk._sync.rebase import rebase_session
 from icechunk._sync.virtual import SyncVirtualChunks
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
+from icechunk._core.session_base import SessionBase
 from icechunk.conflicts import require_solver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from icechunk._sync.fork import DuplicateChunks
     from icechunk.conflicts import ConflictSolver
+    from icechunk.session import ForkSession
 
 
 class SyncSession(SyncArrays):
@@ -196,6 +200,89 @@ class SyncSession(SyncArrays):
         require_solver(solver)
         self._state.require_branch()
         rebase_session(self._state, self._assets, solver)
+
+    def fork(self) -> ForkSession:
+        """A session of its own for a worker, to be merged back into this one.
+
+        A fork sees what this session has now, changes included. It can be pickled, sent to another
+        process, written to, and sent back; it cannot be committed. Make as many as there are workers,
+        bring their changes home with `merge`, and commit once.
+
+        A session without changes is forked without input and output. The changes of another one are
+        written as a snapshot on no branch, once for all forks made before the next change.
+
+        Returns
+        -------
+        ForkSession
+
+        Raises
+        ------
+        SessionStateError
+            Kind `cannot-fork-read-only-session`: such a session can be sent as it is.
+        ReadOnlyError
+            Kind `read-only-storage`. Kind `read-only-session`: a commit is under way.
+
+        See Also
+        --------
+        merge : The way back.
+        Session.allow_pickling : Forks sessions as they are pickled.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> session = repo.writable_session("main")
+        >>> array = zarr.create_array(session.store, name="a", shape=(2,), chunks=(1,), dtype="i4")
+        >>> forks = [session.fork() for _ in range(2)]
+        >>> for number, fork in enumerate(forks):  # each in a process of its own, perhaps
+        ...     zarr.open_array(fork.store, path="a")[number] = number + 1
+        >>> session.merge(*forks)
+        >>> array[:].tolist()
+        [1, 2]
+        """
+        return self._new_fork(fork_session(self._state, self._assets))
+
+    def merge(self, *others: ForkSession, duplicate_chunks: DuplicateChunks = "warn") -> None:
+        """Take over the changes of forks.
+
+        All of them or none: a merge that fails has changed nothing. Groups and arrays that several
+        forks created with the same metadata become one; a merge of what contradicts fails. This session
+        goes on, and so may the forks.
+
+        Parameters
+        ----------
+        *others : ForkSession
+            Forks of this session, or if it is a fork, others that were made with it. It does nothing
+            to merge a session with itself. Better all at once than one by one.
+        duplicate_chunks : {"warn", "raise", "allow"}, default "warn"
+            What to do when more than one of them, or one of them and this session since it was
+            forked, wrote the same chunk: the last one counts, with a `DuplicateChunkWarning` or
+            without, or the merge fails. To write the same bytes at the same place is no matter.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `merge-failed`: the changes contradict each other, a fork was made from another
+            session, or this one was rebased since. Kind `merge-not-allowed`: a session that is no
+            fork, into a fork. Kind `rearrange-session-only`.
+        ReadOnlyError
+            Kind `read-only-session`: also when this session was committed since, or a commit is under
+            way.
+        TypeError
+            One of `others` is no session.
+        ValueError
+            `duplicate_chunks` is something else.
+
+        See Also
+        --------
+        icechunk.distributed.merge_sessions : The same as a function.
+        """
+        merging = []
+        for other in others:
+            if not isinstance(other, SessionBase):
+                raise TypeError(f"forks can be merged, and not a {type(other).__name__}")
+            merging.append(Other(other._state, other._cache.storage))
+        merge_sessions(self._state, self._cache.storage, merging, duplicate_chunks)
 
     def move(self, from_path: str, to_path: str) -> None:
         """Move a node, and everything below it, to another path.
