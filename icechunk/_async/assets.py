@@ -132,14 +132,18 @@ class AsyncAssets:
         settings = self.cache.settings
         key = manifest_key(manifest_id)
         if len(references) > _MANY_REFERENCES:
-            _, data = await run_in_thread_async(
+            _, _, data = await run_in_thread_async(
                 _pack_manifest, manifest_id, node_id, references, spec_version, settings
             )
             await self._put_async(key, data, FileType.MANIFEST, spec_version)
         else:
-            payload, data = _pack_manifest(manifest_id, node_id, references, spec_version, settings)
+            references, payload, data = _pack_manifest(
+                manifest_id, node_id, references, spec_version, settings
+            )
             await self._put_async(key, data, FileType.MANIFEST, spec_version)
-            self.cache.manifests.put(manifest_id, decode_manifest(payload, key), len(references))
+            manifest = decode_manifest(payload, key)
+            manifest.keep(node_id, references)
+            self.cache.manifests.put(manifest_id, manifest, len(references))
         return (
             ManifestRef(object_id=manifest_id, extents=references.bounds()),
             ManifestFile(id=manifest_id, size_bytes=len(data), num_chunk_refs=len(references)),
@@ -321,8 +325,8 @@ def log_weight(log: TransactionLog) -> int:
 
 def _pack_manifest(
     manifest_id: bytes, node_id: bytes, references: ChunkRefs, spec_version: int, settings: Settings
-) -> tuple[Data, bytes]:
-    """The payload of a manifest, and the file."""
+) -> tuple[ChunkRefs, Data, bytes]:
+    """The references as they are in the manifest, its payload, and the file."""
     if spec_version > 1:
         locations = settings.location_compression
         references = references.with_compressed_locations(
@@ -332,4 +336,4 @@ def _pack_manifest(
             locations.compression_level,
         )
     payload = encode_manifest(manifest_id, [(node_id, references)], spec_version)
-    return payload, wrap(payload, FileType.MANIFEST, spec_version, settings.compression_level)
+    return references, payload, wrap(payload, FileType.MANIFEST, spec_version, settings.compression_level)

@@ -141,6 +141,14 @@ class Manifest:
                 found = self._decoded[node_id] = _decode_refs(self._reader, *array, self._dictionary)
         return found
 
+    def keep(self, node_id: bytes, refs: ChunkRefs) -> None:
+        """Take the references of an array, as they were encoded, in the place of decoding them.
+
+        Nothing happens where they hold on to more bytes than the file has, such as a part of a large one.
+        """
+        if len(refs.pool) <= self._reader.size:
+            self._decoded[node_id] = refs
+
     def find(self, node_id: bytes, coords: tuple[int, ...]) -> ChunkRef | None:
         """The reference of one chunk, None if it has none here.
 
