@@ -32,6 +32,9 @@ FILE_IDENTIFIER = b"Ichk"
 MAX_SIZE = 2**31 - 1
 """Bytes in the largest buffer that others accept."""
 
+_FEW = 16
+"""References up to so many are written without NumPy."""
+
 _U8 = Struct("<B")
 _U16 = Struct("<H")
 _U32 = Struct("<I")
@@ -86,11 +89,13 @@ class Builder:
     (40, b'Ichk')
     """
 
-    __slots__ = ("_data", "_shared", "_used", "_vtables")
+    __slots__ = ("_data", "_shared", "_used", "_view", "_vtables")
 
     def __init__(self, capacity: int = 4096) -> None:
         # Zeros, because padding must be zero.
         self._data = np.zeros(max(capacity, 64), np.uint8)
+        # For small pieces, which NumPy takes long to copy.
+        self._view = self._data.data
         self._used = 0
         self._vtables: dict[bytes, int] = {}
         self._shared: dict[bytes, int] = {}
@@ -105,9 +110,9 @@ class Builder:
         """
         # The whole is a multiple of 8 long, so that aligned from the end is aligned from the start.
         self._reserve(8, 8)
-        head = self._data[len(self._data) - self._used :]
-        head[:8] = np.frombuffer(_U32.pack(self._used - root) + FILE_IDENTIFIER, np.uint8)
-        return head.data
+        head = self._view[len(self._data) - self._used :]
+        head[:8] = _U32.pack(self._used - root) + FILE_IDENTIFIER
+        return head
 
     def vector(self, elements: Column, alignment: int | None = None) -> int:
         """Write a vector of numbers or structs.
@@ -128,9 +133,11 @@ class Builder:
         self._data[start : start + size] = elements.reshape(-1).view(np.uint8)
         return self._count(len(elements))
 
-    def bytes(self, content: Data) -> int:
-        """Write a vector of bytes."""
-        return self.vector(np.frombuffer(content, np.uint8))
+    def bytes(self, content: Data, width: int = 1) -> int:
+        """Write a vector of bytes, or of structs of `width` bytes each that need no alignment beyond 4."""
+        self._reserve(len(content), 4)
+        self._put(content)
+        return self._count(len(content) // width)
 
     def string(self, text: str) -> int:
         """Write a string, or find the one of the same text that is there already."""
@@ -138,8 +145,7 @@ class Builder:
         place = self._shared.get(content)
         if place is None:
             self._reserve(len(content) + 1, 4)
-            start = len(self._data) - self._used
-            self._data[start : start + len(content)] = np.frombuffer(content, np.uint8)
+            self._put(content)
             place = self._shared[content] = self._count(len(content))
         return place
 
@@ -164,10 +170,13 @@ class Builder:
         """Write a vector of references to tables, strings or vectors."""
         count = len(places)
         self._reserve(4 * count, 4)
-        targets = np.asarray(places, np.int64)
-        own = self._used - 4 * np.arange(count, dtype=np.int64)
-        start = len(self._data) - self._used
-        self._data[start : start + 4 * count].view("<u4")[:] = own - targets
+        if count <= _FEW:
+            own = range(self._used, 0, -4)
+            self._put(pack(f"<{count}I", *[at - place for at, place in zip(own, places, strict=False)]))
+        else:
+            targets = np.asarray(places, np.int64)
+            distances = self._used - 4 * np.arange(count, dtype=np.int64) - targets
+            self._put(distances.astype("<u4").view(np.uint8).data)
         return self._count(count)
 
     def reference_lists(self, places: Places, bounds: Places) -> Places:
@@ -197,24 +206,19 @@ class Builder:
             is the place of a child, None is an absent field. Scalars equal to their default are
             written all the same: leave them out.
         """
-        sizes = {
-            slot: 4 if isinstance(value, int) else len(value)
-            for slot, value in fields.items()
-            if value is not None
-        }
-        offsets, size, alignment = _lay_out({slot: (n, _natural(n)) for slot, n in sizes.items()})
-        vtable = self._vtable(_vtable_content(offsets, size))
+        values = {slot: value for slot, value in fields.items() if value is not None}
+        shape = _shape_alone(
+            tuple([(slot, 0 if isinstance(value, int) else len(value)) for slot, value in values.items()])
+        )
+        vtable = self._vtable(shape.vtable)
         # The fields after the first 4 bytes are what is aligned.
-        self._reserve(size, alignment, lead=4)
-        base = len(self._data) - self._used
-        data = self._data.data
-        _I32.pack_into(data, base, vtable - self._used)
-        for slot, offset in offsets.items():
-            value = fields[slot]
-            if isinstance(value, int):
-                _U32.pack_into(data, base + offset, self._used - offset - value)
-            elif value is not None:
-                data[base + offset : base + offset + len(value)] = value
+        self._reserve(shape.size, shape.alignment, lead=4)
+        used = self._used
+        content = [
+            used - offset - value if isinstance(value := values[slot], int) else value
+            for slot, offset in shape.offsets.items()
+        ]
+        shape.form.pack_into(self._view, len(self._data) - used, vtable - used, *content)
         return self._used
 
     def tables(
@@ -282,7 +286,13 @@ class Builder:
             grown = np.zeros(max(used, 2 * len(self._data)), np.uint8)
             grown[len(grown) - self._used :] = self._data[len(self._data) - self._used :]
             self._data = grown
+            self._view = grown.data
         self._used = used
+
+    def _put(self, content: Data) -> None:
+        """Copy bytes to where the last reserved ones start."""
+        start = len(self._data) - self._used
+        self._view[start : start + len(content)] = content
 
     def _count(self, count: int) -> int:
         """Put the count before the elements of a vector."""
@@ -290,7 +300,7 @@ class Builder:
         if self._used > len(self._data):
             self._used -= 4
             self._reserve(4, 4)
-        _U32.pack_into(self._data.data, len(self._data) - self._used, count)
+        _U32.pack_into(self._view, len(self._data) - self._used, count)
         return self._used
 
     def _vtable(self, content: builtins.bytes) -> int:
@@ -298,8 +308,7 @@ class Builder:
         place = self._vtables.get(content)
         if place is None:
             self._reserve(len(content), 2)
-            start = len(self._data) - self._used
-            self._data[start : start + len(content)] = np.frombuffer(content, np.uint8)
+            self._put(content)
             place = self._vtables[content] = self._used
         return place
 
@@ -393,6 +402,26 @@ class Block:
 def table_words(*sizes: int) -> int:
     """Words that a table takes whose fields have these sizes in bytes, 4 for a reference."""
     return (4 + sum(sizes) + 3) >> 2
+
+
+class _Alone(NamedTuple):
+    """How one table is laid out: its fields as slots and offsets, in the order of `form`."""
+
+    offsets: dict[int, int]
+    size: int
+    alignment: int
+    vtable: bytes
+    form: Struct
+
+
+@lru_cache(maxsize=256)
+def _shape_alone(fields: tuple[tuple[int, int], ...]) -> _Alone:
+    """The shape of `Builder.table`, from slots and sizes, where 0 stands for a reference."""
+    sizes = {slot: size or 4 for slot, size in fields}
+    offsets, size, alignment = _lay_out({slot: (n, _natural(n)) for slot, n in sizes.items()})
+    given = dict(fields)
+    form = Struct("<i" + "".join(f"{given[slot]}s" if given[slot] else "I" for slot in offsets))
+    return _Alone(offsets, size, alignment, _vtable_content(offsets, size), form)
 
 
 class _Shape(NamedTuple):

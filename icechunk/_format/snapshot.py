@@ -45,7 +45,6 @@ from icechunk._format.snapshot_nodes import (
     ManifestRef,
     Node,
     NodeVector,
-    join_ids,
     write_nodes,
 )
 
@@ -345,10 +344,7 @@ def encode_snapshot(
     # Texts sort by code points, which is the order of their UTF-8 bytes.
     node_places = write_nodes(builder, sorted(nodes, key=lambda node: node.path), spec_version)
     files = sorted(manifest_files, key=lambda file: file.id)
-    structs = np.zeros(len(files), _MANIFEST_FILE)
-    structs["id"] = join_ids([file.id for file in files], 12)
-    structs["size_bytes"] = [file.size_bytes for file in files]
-    structs["num_chunk_refs"] = [file.num_chunk_refs for file in files]
+    structs = np.array([(file.id, file.size_bytes, file.num_chunk_refs) for file in files], _MANIFEST_FILE)
     files_v2 = None
     if spec_version > 1:
         columns = dict(enumerate((structs["id"], structs["size_bytes"], structs["num_chunk_refs"])))

@@ -6,7 +6,8 @@ reads fields itself, with one look at the vtable for each shape of table, which 
 a tenth of the time of `Table`. Its positions are sums of unsigned offsets, so never
 negative, and what lies behind the end of the buffer raises. Passes over many nodes
 decode them in blocks and by columns, at a third of the cost of lookups. Writing
-works on columns of all nodes.
+works on columns of all nodes, unless they are so few that NumPy takes longer to set
+up than to write them one by one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import msgspec
 import numpy as np
 
 from icechunk._exceptions import ErrorKind, FormatError, InvalidInputError
-from icechunk._format.flatbuffers import Builder, Reader, Table, Tables
+from icechunk._format.flatbuffers import Builder, Reader, Table, Tables, u8, u32, u64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ _GROUP = 2
 _FIELDS = 6
 _BLOCK = 512
 _FEW = 32
+_NO_SHAPE = np.empty(0, "<u8")
+"""The shape of spec 1 in spec 2: no elements, but aligned as if there were some."""
 
 SHARING = 4
 """How many times the size of the buffer one pass may read.
@@ -394,7 +397,7 @@ def _split(items: Sequence[_Content], bounds: Places) -> list[tuple[_Content, ..
     return [tuple(items[low:high]) for low, high in pairwise(bounds.tolist())]
 
 
-def write_nodes(builder: Builder, nodes: Sequence[Node], spec_version: int) -> Places:
+def write_nodes(builder: Builder, nodes: Sequence[Node], spec_version: int) -> Places | list[int]:
     """Write nodes and give out their places in the same order.
 
     Raises
@@ -403,6 +406,9 @@ def write_nodes(builder: Builder, nodes: Sequence[Node], spec_version: int) -> P
         Kind `invalid-array-metadata`: in spec 1, a dimension with a length but no chunks.
     """
     count = len(nodes)
+    parts = count + sum(len(node.array.manifests) for node in nodes if node.array is not None)
+    if parts <= _FEW and spec_version > 1:
+        return [_write_node(builder, node) for node in nodes]
     is_array = np.fromiter((node.array is not None for node in nodes), bool, count)
     data = np.empty(count, np.int64)
     data[is_array] = _write_arrays(
@@ -420,6 +426,42 @@ def write_nodes(builder: Builder, nodes: Sequence[Node], spec_version: int) -> P
     }
     extras = [node.extra for node in nodes]
     return _write_tables(builder, columns, children, 5, extras, partial(write_bytes, builder))
+
+
+def _write_node(builder: Builder, node: Node) -> int:
+    """Write one node, in spec 2."""
+    array = node.array
+    return builder.table(
+        {
+            0: node.id,
+            1: builder.string(node.path),
+            2: builder.bytes(node.user_data),
+            3: u8(_GROUP if array is None else _ARRAY),
+            4: builder.table({}) if array is None else _write_array(builder, array),
+            5: None if node.extra is None else builder.bytes(node.extra),
+        }
+    )
+
+
+def _write_array(builder: Builder, array: ArrayData) -> int:
+    shape = [builder.table({0: u64(each.array_length), 1: u32(each.num_chunks)}) for each in array.shape]
+    manifests = []
+    for ref in array.manifests:
+        extents = struct.pack(f"<{2 * len(ref.extents)}I", *chain.from_iterable(ref.extents))
+        manifests.append(builder.table({0: ref.object_id, 1: builder.bytes(extents, 8)}))
+    names = None
+    if array.dimension_names is not None:
+        # An empty name means none.
+        texts = [builder.string(name) if name else None for name in array.dimension_names]
+        names = builder.references([builder.table({0: text}) for text in texts])
+    return builder.table(
+        {
+            0: builder.vector(_NO_SHAPE),
+            1: names,
+            2: builder.references(manifests),
+            3: builder.references(shape),
+        }
+    )
 
 
 def _write_arrays(builder: Builder, arrays: Sequence[ArrayData], spec_version: int) -> Places:
@@ -446,7 +488,7 @@ def _write_arrays(builder: Builder, arrays: Sequence[ArrayData], spec_version: i
         children[0] = _write_structs(builder, np.stack([lengths, chunk_lengths], 1), sizes)
     else:
         places = builder.tables(len(dimensions), {0: lengths, 1: chunks}, {})
-        children[0] = np.full(len(arrays), builder.vector(np.empty(0, "<u8")))
+        children[0] = np.full(len(arrays), builder.vector(_NO_SHAPE))
         children[3] = builder.reference_lists(places, _bounds(sizes))
     names = [array.dimension_names for array in arrays]
     return _write_tables(builder, {}, children, 1, names, partial(_write_names, builder))

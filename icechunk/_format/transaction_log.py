@@ -247,7 +247,7 @@ def encode_transaction_log(log: TransactionLog, spec_version: int) -> Data:
 
 
 def _write_ids(builder: Builder, ids: Iterable[bytes]) -> int:
-    return builder.vector(join_ids(sorted(ids), 8))
+    return builder.bytes(b"".join(sorted(ids)), 8)
 
 
 def _write_chunks(builder: Builder, updated_chunks: Mapping[bytes, NDArray[np.uint32]]) -> int:
