@@ -21,7 +21,7 @@ document, which leaves honest documents room to spare, and neither the reader
 nor the writer goes deeper than `MAX_DEPTH`.
 
 The reader knows every form that encoders write. The writer needs few of them:
-scalars, strings, plain vectors and maps. Both speak the data model of JSON:
+scalars, strings, plain vectors and maps, and shares keys only. Both speak the data model of JSON:
 None, bool, int, float, str, list and dict. Blobs are read as lists of numbers,
 floats that are not finite as None.
 """
@@ -34,10 +34,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import IntEnum
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from flatbuffers.flexbuffers import Builder
 
 from icechunk._exceptions import ErrorKind, FormatError, InvalidInputError
 
@@ -126,9 +126,18 @@ def dumps(value: object) -> bytes:
     >>> loads(dumps({"b": [1.5, -7], "a": float("nan")}), "an example")
     {'a': None, 'b': [1.5, -7]}
     """
-    builder = Builder()
-    _write(builder, json_value(value))
-    return bytes(builder.Finish())
+    return dumps_plain(json_value(value))
+
+
+def dumps_plain(value: Any) -> bytes:
+    """Write a document of a value that `json_value` gave.
+
+    Raises
+    ------
+    InvalidInputError
+        Kind `bad-metadata`: a key holds a NUL character.
+    """
+    return _Writer().document(value)
 
 
 def json_value(value: object, depth: int = 0) -> Any:
@@ -201,32 +210,113 @@ def _encodable(text: str) -> str:
     return str.__str__(text)
 
 
-def _write(builder: Any, value: Any) -> None:
-    match value:
-        case None:
-            builder.Null()
-        case bool():
-            builder.Bool(value)
-        case int():
-            (builder.Int if value < 0 else builder.UInt)(value)
-        case float():
-            # The builder's own choice of a width fails beyond the range of 32 bits.
-            builder.Float(value, 8)
-        case str():
-            builder.String(value)
-        case list():
-            with builder.Vector():
-                for item in value:
-                    _write(builder, item)
-        case dict():
-            with builder.Map():
-                for key, item in value.items():
-                    if "\0" in key:
-                        raise InvalidInputError(
-                            f"the key {key!r:.80} holds a NUL character", ErrorKind.BAD_METADATA
-                        )
-                    builder.Key(key.encode())
-                    _write(builder, item)
+class _Slot(NamedTuple):
+    """What is to stand in a slot: a number, or the way to what was written at a position."""
+
+    kind: int
+    width: int
+    value: int | float
+    is_distance: bool = False
+
+
+_NULL = _Slot(_Kind.NULL, 1, 0)
+
+
+class _Writer:
+    """Writes one document, children first."""
+
+    __slots__ = ("_data", "_keys")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._keys: dict[str, int] = {}
+
+    def document(self, value: Any) -> bytes:
+        root = self._slot(value)
+        width = self._row([root])
+        self._data += bytes((_packed(root, width), width))
+        return bytes(self._data)
+
+    def _slot(self, value: Any) -> _Slot:
+        """Write what does not stand in the slot of a value itself."""
+        match value:
+            case None:
+                return _NULL
+            case bool():
+                return _Slot(_Kind.BOOL, 1, int(value))
+            case int():
+                return _Slot(_Kind.INT if value < 0 else _Kind.UINT, _width_of(value), value)
+            case float():
+                return _Slot(_Kind.FLOAT, 8, value)
+            case str():
+                content = value.encode()
+                width = self._row([_number(len(content))])
+                position = len(self._data)
+                self._data += content + b"\0"
+                return _Slot(_Kind.STRING, width, position, True)
+            case list():
+                return self._vector([self._slot(item) for item in value])
+        # Texts sort by code points, which is the order of their UTF-8 bytes.
+        items = sorted(value.items(), key=itemgetter(0))
+        names = [_Slot(_Kind.KEY, 1, self._key(key), True) for key, _ in items]
+        values = [self._slot(item) for _, item in items]
+        width = self._row([_number(len(names)), *names])
+        start = len(self._data) - len(names) * width
+        keys = _Slot(_Kind.VECTOR, width, start, True)
+        return self._vector(values, _Kind.MAP, (keys, _number(width)))
+
+    def _key(self, key: str) -> int:
+        """The position of a key, of which there is one in the document."""
+        position = self._keys.get(key)
+        if position is None:
+            if "\0" in key:
+                raise InvalidInputError(f"the key {key!r:.80} holds a NUL character", ErrorKind.BAD_METADATA)
+            position = self._keys[key] = len(self._data)
+            self._data += key.encode() + b"\0"
+        return position
+
+    def _vector(self, values: list[_Slot], kind: int = _Kind.VECTOR, before: tuple[_Slot, ...] = ()) -> _Slot:
+        """Write a vector, or a map with what it has before the size."""
+        width = self._row([*before, _number(len(values)), *values])
+        position = len(self._data) - len(values) * width
+        self._data += bytes([_packed(slot, width) for slot in values])
+        return _Slot(kind, width, position, True)
+
+    def _row(self, slots: list[_Slot]) -> int:
+        """Write slots in a row, all of the width that the widest one needs, which is given out."""
+        data = self._data
+        width = max([1 if slot.is_distance else slot.width for slot in slots])
+        while True:
+            start = len(data) + -len(data) % width
+            ways = [
+                start + place * width - slot.value for place, slot in enumerate(slots) if slot.is_distance
+            ]
+            if not ways or max(ways) < 1 << 8 * width:
+                break
+            width *= 2
+        data += bytes(start - len(data))
+        for slot in slots:
+            number = len(data) - slot.value if slot.is_distance else slot.value
+            if isinstance(number, float):
+                data += struct.pack("<d", number)
+            else:
+                data += number.to_bytes(width, "little", signed=number < 0)
+        return width
+
+
+def _number(number: int) -> _Slot:
+    return _Slot(_Kind.UINT, _width_of(number), number)
+
+
+def _width_of(number: int) -> int:
+    """The bytes that an integer needs: 1, 2, 4 or 8."""
+    bits = number.bit_length() if number >= 0 else (~number).bit_length() + 1
+    return 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8
+
+
+def _packed(slot: _Slot, width: int) -> int:
+    """Kind and width of a slot in a row of some width."""
+    return slot.kind << 2 | ((slot.width if slot.is_distance else width).bit_length() - 1)
 
 
 class _Reader:

@@ -50,7 +50,7 @@ def encode_properties(properties: Mapping[str, object], spec_version: int) -> li
     plain = json_value(properties)
     if not isinstance(plain, dict):
         raise TypeError(f"properties are a dict of names and values, not {properties!r}")
-    encode = _MESSAGE_PACK.encode if spec_version == 1 else flexbuffers.dumps
+    encode = _MESSAGE_PACK.encode if spec_version == 1 else flexbuffers.dumps_plain
     # Texts sort by code points, which is the order of their UTF-8 bytes.
     return [(name, encode(plain[name])) for name in sorted(plain)]
 
