@@ -36,7 +36,7 @@ from icechunk._format.compression import (
     LocationDictionary,
     train_dictionary,
 )
-from icechunk._format.flatbuffer_builder import distinct_slices, gather_slices, merged_neighbours
+from icechunk._format.slices import distinct_slices, gather_slices, merged_neighbours
 from icechunk.types import ChunkType
 
 if TYPE_CHECKING:

@@ -44,8 +44,9 @@ from icechunk._format.chunk_refs import (
     virtual,
 )
 from icechunk._format.compression import LocationDictionary
-from icechunk._format.flatbuffer_builder import Builder, distinct_slices, u8
+from icechunk._format.flatbuffer_builder import Builder, u8
 from icechunk._format.flatbuffers import Reader, Table, Tables
+from icechunk._format.slices import distinct_slices
 from icechunk._locks import StateLock
 from icechunk.types import ChunkType
 

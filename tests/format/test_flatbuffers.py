@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icechunk._exceptions import ErrorKind, FormatError
-from icechunk._format.flatbuffer_builder import distinct_slices, gather_slices
 from icechunk._format.flatbuffers import Builder, Reader, Table, Tables, i32, u8, u16, u32, u64
+from icechunk._format.slices import distinct_slices, gather_slices
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 MANY_EXAMPLES = settings(max_examples=300, deadline=None)
