@@ -12,7 +12,6 @@ from icechunk._core.ids import id_text
 from icechunk._core.paths import node_path
 from icechunk._core.reindex import Reindex, Shift, rearranged_table, require_regular_grid
 from icechunk._core.session_base import SessionBase
-from icechunk._format.chunk_keys import rows_within
 from icechunk._io.concurrency import run_in_thread_async
 from icechunk.types import ChunkType
 
@@ -107,13 +106,10 @@ class AsyncArrays(SessionBase):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         changes = self._state.changes
-        node, array = self._state.array(node_path(array_path))
-        first = [0] * len(array.shape)
-        end = [dimension.num_chunks for dimension in array.shape]
+        node, _ = self._state.array(node_path(array_path))
         async for coordinates in self._keys_async.chunks.coordinates_async(node, changes):
-            inside = coordinates[rows_within(coordinates, first, end)]
-            for start in range(0, len(inside), batch_size):
-                for each in inside[start : start + batch_size].tolist():
+            for start in range(0, len(coordinates), batch_size):
+                for each in coordinates[start : start + batch_size].tolist():
                     yield tuple(each)
 
     async def shift_array_async(self, array_path: str, chunk_offset: Iterable[int]) -> None:

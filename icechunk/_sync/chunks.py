@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from icechunk._core.paths import Coordinates
     from icechunk._core.session_state import SessionState
     from icechunk._format.manifest import Manifest
-    from icechunk._format.snapshot import ManifestRef, Node, Snapshot
+    from icechunk._format.snapshot import ArrayData, ManifestRef, Node, Snapshot
 
 
 class SyncChunks:
@@ -123,11 +123,14 @@ class SyncChunks:
 
         Those recorded in `changes` come first, then manifest by manifest. `changes` is the
         session's change set from when the caller looked up `node`: a commit replaces both.
+        Chunks outside of the grid cannot be read, and are left out.
         """
         assert node.array is not None
         recorded = self._state.chunk_changes(node, changes)
-        if recorded is not None and len(recorded[0]):
-            yield recorded[0].coords
+        if recorded is not None:
+            written = inside_grid(recorded[0], node.array)
+            if len(written):
+                yield written.coords
         for manifest_ref in node.array.manifests:
             manifest = self._fetch_manifest(manifest_ref)
             references = manifest.refs(node.id)
@@ -135,14 +138,16 @@ class SyncChunks:
                 continue
             if recorded is not None:
                 references = without_changed(references, recorded)
+            references = inside_grid(references, node.array)
             if len(references):
                 yield references.coords
 
     def size(self, node: Node, changes: ChangeSet) -> int:
         """Sum of the lengths of all chunks of an array, in bytes."""
-        assert node.array is not None
+        array = node.array
+        assert array is not None
         recorded = self._state.chunk_changes(node, changes)
-        total = 0 if recorded is None else int(recorded[0].rows["length"].sum())
+        total = 0 if recorded is None else int(inside_grid(recorded[0], array).rows["length"].sum())
 
         def stored(manifest_ref: ManifestRef) -> int:
             manifest = self._fetch_manifest(manifest_ref)
@@ -151,9 +156,9 @@ class SyncChunks:
                 return 0
             if recorded is not None:
                 references = without_changed(references, recorded)
-            return int(references.rows["length"].sum())
+            return int(inside_grid(references, array).rows["length"].sum())
 
-        sizes = map_concurrently(stored, node.array.manifests, 8)
+        sizes = map_concurrently(stored, array.manifests, 8)
         return total + sum(sizes)
 
     def manifests(self, node: Node) -> list[Manifest]:
@@ -181,3 +186,10 @@ def without_changed(references: ChunkRefs, recorded: tuple[ChunkRefs, NDArray[np
     """The references of the base that a session neither replaced nor removed."""
     changed, removed = recorded
     return ChunkRefs.merge(references, None, np.concatenate([changed.coords, removed]))
+
+
+def inside_grid(references: ChunkRefs, array: ArrayData) -> ChunkRefs:
+    """The references that an array has a place for: one that has shrunk has others until the commit."""
+    num_chunks = [dimension.num_chunks for dimension in array.shape]
+    inside = references.in_box([0] * len(num_chunks), num_chunks)
+    return references if inside.all() else references.take(inside)

@@ -170,6 +170,15 @@ async def test_chunks_outside_of_the_grid_are_not_listed_async(spec_version: int
         for index in range(6):
             kind = await session.chunk_type_async("/a", [index])
             assert (kind is ChunkType.inline) is (index in expected)
+        # Whoever copies a store gets what it lists, so that nothing may be listed that is not there.
+        keys = ["a/zarr.json", *[f"a/c/{index}" for index in expected]]
+        assert [key async for key in session.store.list_prefix("a")] == keys
+        assert await session._keys_async.getsize_prefix_async("a") == await sizes_async(session, keys)
+
+
+async def sizes_async(session: Session, keys: list[str]) -> int:
+    values = [await get_key_async(session, key) for key in keys]
+    return sum([len(value) for value in values if value is not None])
 
 
 async def test_leaving_the_iteration_and_writing_async(spec_version: int) -> None:

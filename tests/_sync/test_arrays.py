@@ -171,6 +171,15 @@ def test_chunks_outside_of_the_grid_are_not_listed(spec_version: int) -> None:
         for index in range(6):
             kind = session.chunk_type("/a", [index])
             assert (kind is ChunkType.inline) is (index in expected)
+        # Whoever copies a store gets what it lists, so that nothing may be listed that is not there.
+        keys = ["a/zarr.json", *[f"a/c/{index}" for index in expected]]
+        assert [key for key in session.store.list_prefix("a")] == keys
+        assert session._keys.getsize_prefix("a") == sizes(session, keys)
+
+
+def sizes(session: Session, keys: list[str]) -> int:
+    values = [get_key(session, key) for key in keys]
+    return sum([len(value) for value in values if value is not None])
 
 
 def test_leaving_the_iteration_and_writing(spec_version: int) -> None:
