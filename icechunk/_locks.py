@@ -1,8 +1,10 @@
-"""Locks that a forked child finds open.
+"""Locks that a forked child finds open, over state that it finds whole.
 
 A lock of shared state is held for a few operations on memory, never across I/O
 or an await. A child forked while another thread holds one would wait for a
-thread that it does not have, so every lock made here is replaced in the child.
+thread that it does not have, and would go on with half of what that thread was
+doing. So a fork waits until nobody holds any of the locks made here, and every
+one is replaced in the child.
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
+_ATTEMPTS = 20
+_PATIENCE = 0.05
+"""Seconds that a fork waits for a lock, each time: it goes ahead when somebody holds on to one."""
+
 _locks: weakref.WeakSet[StateLock] = weakref.WeakSet()
 _registry = threading.Lock()
+_forking: dict[int, list[threading.Lock]] = {}
+"""What each thread that forks has locked meanwhile."""
 
 
 class StateLock:
@@ -44,12 +52,53 @@ class StateLock:
         self._lock = threading.Lock()
 
 
+def _before_fork() -> None:
+    """Take every lock, or none if that takes too long."""
+    awaited = _registry
+    for _ in range(_ATTEMPTS):
+        taken: list[threading.Lock] = []
+        missing = _take_all(awaited, taken)
+        if missing is None:
+            _forking[threading.get_ident()] = taken
+            return
+        # Sections may nest: whoever holds this one may wait for one that was taken here.
+        for lock in taken:
+            lock.release()
+        awaited = missing
+
+
+def _take_all(awaited: threading.Lock, taken: list[threading.Lock]) -> threading.Lock | None:
+    """Take every lock, `awaited` first; the answer is one that somebody held for too long."""
+    for first in dict.fromkeys((awaited, _registry)):
+        if not first.acquire(timeout=_PATIENCE):
+            return first
+        taken.append(first)
+    for each in list(_locks):
+        lock = each._lock
+        if lock is awaited:
+            continue
+        if not lock.acquire(timeout=_PATIENCE):
+            return lock
+        taken.append(lock)
+    return None
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _forking.pop(threading.get_ident(), ()):
+        lock.release()
+
+
 def _after_fork_in_child() -> None:
     global _registry
     _registry = threading.Lock()
+    _forking.clear()
     for lock in list(_locks):
         lock._open_again()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

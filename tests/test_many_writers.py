@@ -1,4 +1,4 @@
-"""Many writers of one repository: threads, tasks, processes, and children forked in the middle of it.
+"""Many writers of one repository: threads, tasks and processes.
 
 What is shown: as many commits as were acknowledged are in the history, with their data; who was second is
 told so and can go on.
@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import random
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -232,102 +229,3 @@ def test_branches_and_tags_are_made_while_others_commit(storage: icechunk.Storag
     assert [info.message for info in repo.ancestry(branch="main")][:-1] == ["c3", "c2", "c1", "c0"]
     for number in range(4):
         assert [info.parent_id for info in repo.ancestry(branch=f"b{number}")] == [initial, None]
-
-
-# Forks
-
-
-FORK = """
-import os, sys, threading, time, warnings
-warnings.simplefilter("ignore")
-import icechunk, zarr
-from zarr.core.buffer import cpu
-
-path = sys.argv[1]
-storage = icechunk.in_memory_storage() if path == "memory" else icechunk.local_filesystem_storage(path)
-repo = icechunk.Repository.create(storage, icechunk.RepositoryConfig(inline_chunk_threshold_bytes=0))
-session = repo.writable_session("main")
-array = zarr.create_array(session.store, name="a", shape=(32,), chunks=(4,), dtype="i4", compressors=None)
-array[:] = 5
-session.commit("write")
-session = repo.writable_session("main")
-over = threading.Event()
-
-def write():
-    number = 0
-    while not over.is_set():
-        number += 1
-        session.store.set_sync(f"a/c/{number % 4}", cpu.Buffer.from_bytes(b"\\5\\0\\0\\0" * 4))
-
-def read():
-    while not over.is_set():
-        reader = icechunk.Repository.open(storage).readonly_session("main")
-        assert reader.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
-
-def commit():
-    number = 0
-    while not over.is_set():
-        number += 1
-        other = repo.writable_session("main")
-        other.store.set_sync("g/zarr.json", cpu.Buffer.from_bytes(b'{"node_type":"group","n":%d}' % number))
-        other.commit("more")
-
-def use_in_child():
-    # What was opened before the fork, and what is opened after it.
-    assert session.store.get_sync("a/c/7").to_bytes() == b"\\5\\0\\0\\0" * 4
-    session.store.set_sync("a/c/6", cpu.Buffer.from_bytes(b"\\6\\0\\0\\0" * 4))
-    assert session.store.get_sync("a/c/6").to_bytes() == b"\\6\\0\\0\\0" * 4
-    assert sum(1 for _ in session.store.list()) == 10
-    repr(session), session.status()
-    for opened in (repo, icechunk.Repository.open(storage)):
-        reader = opened.readonly_session("main").store
-        assert reader.get_sync("a/c/6").to_bytes() == b"\\5\\0\\0\\0" * 4
-
-threads = [threading.Thread(target=each, daemon=True) for each in (write, read, commit)]
-for thread in threads:
-    thread.start()
-for number in range(8):
-    time.sleep(0.01)
-    child = os.fork()
-    if child == 0:
-        try:
-            use_in_child()
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + 20
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            assert status == 0, status
-            break
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            sys.exit("a forked child hangs")
-        time.sleep(0.002)
-over.set()
-for thread in threads:
-    thread.join(20)
-    assert not thread.is_alive(), "a thread of the parent hangs"
-print("fine")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
-@pytest.mark.parametrize("place", ["memory", "directory"])
-def test_children_forked_while_threads_read_write_and_commit_can_read_and_write(
-    place: str, tmp_path: Path
-) -> None:
-    path = "memory" if place == "memory" else str(tmp_path / "repository")
-    answer = subprocess.run(
-        [sys.executable, "-c", FORK, path],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert answer.stdout == "fine\n", answer.stderr
-    assert answer.returncode == 0

@@ -6,11 +6,13 @@ to ask. Reading takes no lock (each step is one lookup in a dict); recording
 takes the session's lock for as long as the recording lasts.
 
 While a commit is under way the change set is sealed: a write that arrives then
-could neither be part of the commit nor survive it, so it is refused.
+could neither be part of the commit nor survive it, so it is refused. The seal is
+that of one process: in a child forked meanwhile, nobody goes on with the commit.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +59,7 @@ class SessionState:
         "_frozen",
         "_lock",
         "_pickling",
-        "_sealed",
+        "_sealed_in",
         "branch",
         "changes",
         "commit_metadata",
@@ -82,7 +84,7 @@ class SessionState:
         self.changes = ChangeSet(snapshot)
         self._extents: dict[bytes, tuple[ArrayData, ExtentIndex]] = {}
         self._lock = StateLock()
-        self._sealed = False
+        self._sealed_in: int | None = None
         self._pickling = 0
         self._frozen: ChangeSet | None = None
         self._fork_points: dict[bytes, tuple[Snapshot, ChangeSet]] = {}
@@ -422,7 +424,7 @@ class SessionState:
     def check_open(self) -> None:
         """Refuse when the session cannot record a change of any kind now."""
         self.check_not_read_only()
-        if self._sealed:
+        if self._sealed_in is not None and self._sealed_in == os.getpid():
             raise ReadOnlyError(
                 "a commit or rebase of this session is under way, and a change made now would be lost: wait "
                 "until it is over",
@@ -458,16 +460,16 @@ class SessionState:
             Kind `commit-not-allowed`: the session is being committed or rebased.
         """
         with self._lock:
-            if self._sealed:
+            if self._sealed_in == os.getpid():
                 raise SessionStateError(
                     "another commit or rebase of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
                 )
-            self._sealed = True
+            self._sealed_in = os.getpid()
         try:
             yield self.changes
         finally:
             with self._lock:
-                self._sealed = False
+                self._sealed_in = None
 
     def require_branch(self) -> str:
         """The branch that a commit goes to.
