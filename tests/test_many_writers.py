@@ -7,12 +7,16 @@ told so and can go on.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import multiprocessing
 import random
+import subprocess
+import sys
 import time
+import uuid
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +25,22 @@ import zarr.api.asynchronous
 
 import icechunk
 from icechunk import ConflictError, Repository, Session
-from tests.arrays import create_counted_array, open_stored_array
+from tests.arrays import open_stored_array
+from tests.competitors import (
+    COMMITS,
+    PROCESSES,
+    THREADS,
+    commit_by_turns,
+    commit_with_patience,
+    storage_at,
+)
 from tests.places import PLACES, places
-from tests.threads import PATIENCE, at_once, on_a_loop
+from tests.threads import PATIENCE, at_once, meanwhile, on_a_loop
+
+ROOT = Path(__file__).parent.parent
+METHODS = [
+    name for name in ("spawn", "forkserver", "fork") if name in multiprocessing.get_all_start_methods()
+]
 
 
 @pytest.fixture(params=PLACES)
@@ -99,21 +116,6 @@ def outcome_of(session: Session) -> str | ConflictError:
         return error
 
 
-def commit_with_patience(repo: Repository, name: str) -> tuple[str, int]:
-    """Add a small array to `main`, as often as it takes; the snapshot, and how often others were first."""
-    conflicts = 0
-    while True:
-        session = repo.writable_session("main")
-        create_counted_array(session.store, name, 2)[:] = 3
-        try:
-            return session.commit(name), conflicts
-        except ConflictError as error:
-            if error.expected_parent != session.snapshot_id or error.actual_parent is None:
-                raise
-            conflicts += 1
-            time.sleep(random.random() * 0.02 * conflicts)
-
-
 def check_all_landed(storage: icechunk.Storage, commits: dict[str, str]) -> None:
     """Every commit that was acknowledged is in the history, once, and so is its data."""
     repo = Repository.open(storage)
@@ -172,33 +174,39 @@ def test_tasks_of_one_loop_that_retry_lose_no_commit(storage: icechunk.Storage) 
     check_all_landed(storage, landed)
 
 
-def commit_in_a_process(path: str, process: int, commits: int, start: Any, answers: Any) -> None:
-    repo = Repository.open(icechunk.local_filesystem_storage(path))
-    start.wait(PATIENCE)
-    for number in range(commits):
-        name = f"p{process}-{number}"
-        answers.put((name, *commit_with_patience(repo, name)))
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("place", ["directory", "s3"])
+def test_processes_and_threads_that_compete_lose_no_commit(
+    place: str, method: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Each commit lands or is refused, in processes with threads, and in threads of this process.
 
+    As many as were acknowledged are in the history, with the data of each.
+    """
+    where = str(tmp_path)
+    if place == "s3":
+        where = f"{request.getfixturevalue('s3_server')}/{uuid.uuid4().hex}"
+    storage = storage_at(where)
+    repo = Repository.create(storage)
+    landed: dict[str, str] = {}
+    numbers = itertools.count()
 
-def test_processes_that_retry_lose_no_commit(tmp_path: Path) -> None:
-    """On a local disk: as many commits as returned are in the history, with the data of each."""
-    storage = icechunk.local_filesystem_storage(tmp_path)
-    Repository.create(storage)
-    context = multiprocessing.get_context("spawn")
-    processes, commits = 3, 4
-    start, answers = context.Barrier(processes), context.Queue()
-    workers = [
-        context.Process(target=commit_in_a_process, args=(str(tmp_path), number, commits, start, answers))
-        for number in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    collected = [answers.get(timeout=PATIENCE) for _ in range(processes * commits)]
-    for worker in workers:
-        worker.join(PATIENCE)
-        assert worker.exitcode == 0
-    answers.close()
-    check_all_landed(storage, {name: snapshot for name, snapshot, _ in collected})
+    def commit() -> None:
+        landed.update(commit_by_turns(repo, f"here{next(numbers)}", 2))
+        time.sleep(0.2)
+
+    command = [sys.executable, "-m", "tests.competitors", where, method]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as program:
+        try:
+            with meanwhile(commit, commit):
+                said, complaints = program.communicate(timeout=PATIENCE)
+        finally:
+            program.kill()
+    assert program.returncode == 0, complaints
+    theirs = json.loads(said)
+    assert len(theirs) == PROCESSES * THREADS * COMMITS
+    check_all_landed(storage, theirs | landed)
 
 
 def test_branches_and_tags_are_made_while_others_commit(storage: icechunk.Storage) -> None:

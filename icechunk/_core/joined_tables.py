@@ -14,7 +14,7 @@ import numpy as np
 from icechunk._core.change_set import contained, sorted_coordinates
 from icechunk._format.chunk_keys import comparable_keys
 from icechunk._format.chunk_refs import ROW, ChunkRefs, one_pool
-from icechunk._format.flatbuffer_builder import gather_slices
+from icechunk._format.slices import gather_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
