@@ -81,6 +81,7 @@ from icechunk.storage import (
     StorageTimeoutSettings,
     in_memory_storage,
     local_filesystem_storage,
+    local_filesystem_store,
     obstore_storage,
     s3_storage,
 )
@@ -164,6 +165,7 @@ __all__ = [
     "containers_credentials",
     "in_memory_storage",
     "local_filesystem_storage",
+    "local_filesystem_store",
     "obstore_storage",
     "print_debug_info",
     "s3_anonymous_credentials",

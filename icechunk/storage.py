@@ -20,7 +20,7 @@ from icechunk._storage_settings import (
 )
 from icechunk._stored_objects import MemoryObjects, StorageObjectInfo
 from icechunk.credentials import AnyS3Credential, s3_credentials
-from icechunk.virtual import ChecksumAlgorithm, S3Options
+from icechunk.virtual import ChecksumAlgorithm, S3Options, local_filesystem_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -53,6 +53,7 @@ __all__ = [
     "StorageTimeoutSettings",
     "in_memory_storage",
     "local_filesystem_storage",
+    "local_filesystem_store",
     "obstore_storage",
     "s3_storage",
 ]

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer, default_buffer_prototype
 
+from icechunk._async.virtual_refs import AsyncVirtualRefs
 from icechunk._exceptions import ErrorKind, ReadOnlyError, SessionStateError
 from icechunk._io.concurrency import map_concurrently_async
 from icechunk._io.iteration import Listing
+from icechunk._sync.session import SyncSession
+from icechunk._sync.virtual_refs import SyncVirtualRefs
 from icechunk.display import Form, Listed, text
 
 if TYPE_CHECKING:
@@ -25,13 +28,14 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import BufferPrototype
 
+    from icechunk._core.chunk_batches import ChunkBatch
     from icechunk.display import Fields
     from icechunk.session import Session
 
 __all__ = ["IcechunkStore"]
 
 
-class IcechunkStore(Listed, Store):
+class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
     """A session as a zarr store. Made by `Session.store`.
 
     Examples
@@ -46,6 +50,8 @@ class IcechunkStore(Listed, Store):
     """
 
     _shown_as: ClassVar[str] = "icechunk.IcechunkStore"
+
+    _session: Session
 
     supports_writes = True
     supports_deletes = True
@@ -239,6 +245,58 @@ class IcechunkStore(Listed, Store):
         session = self._session
         return Listing(
             lambda: session._keys_async.list_dir_async(prefix), lambda: session._keys.list_dir(prefix)
+        )
+
+    def array_chunk_iterator(self, array_path: str, batch_size: int = 100_000) -> Listing[ChunkBatch]:
+        """The references of all chunks of an array, as columns.
+
+        What the session wrote comes first, then manifest by manifest, each sorted by coordinates;
+        chunks that cannot be read are left out, as by `Session.chunk_coordinates`. Nothing is held
+        in between: leave the iteration, or write, at any point.
+
+        Parameters
+        ----------
+        array_path : str
+            The path of the array; the leading slash may be left out. If there is no array, there
+            are no batches.
+        batch_size : int, default 100000
+            How many rows a batch has; the last one has what is left.
+
+        Returns
+        -------
+        Listing of tuple
+            To be used once, with `async for` or with `for`. A batch is of six columns:
+
+            * coordinates of the chunks: ndarray of uint32, shape (n, ndim);
+            * kinds, values of `ChunkType`: ndarray of uint8, shape (n,);
+            * where the bytes are: list of str, for a virtual chunk the absolute URL of the file, for
+              a native one the id of the chunk, for an inline one ``""``;
+            * offsets there and lengths, in bytes: ndarrays of uint64, shape (n,);
+            * contents of inline chunks: dict of bytes, by the number of the row.
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `no-container-for-virtual-chunk`, when the iteration gets there: a location names a
+            container that the configuration does not have. Kind `invalid-path`.
+        ValueError
+            `batch_size` is less than 1.
+
+        Examples
+        --------
+        >>> import icechunk, zarr
+        >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+        >>> store = repo.writable_session("main").store
+        >>> array = zarr.create_array(store, name="a", shape=(4,), chunks=(2,), dtype="u1")
+        >>> store.set_virtual_ref("a/c/1", "s3://b/f", offset=16, length=2, validate_container=False)
+        >>> for coordinates, kinds, places, offsets, lengths, inlined in store.array_chunk_iterator("a"):
+        ...     print(coordinates.tolist(), kinds.tolist(), places, offsets.tolist(), lengths.tolist())
+        [[1]] [2] ['s3://b/f'] [16] [2]
+        """
+        session = self._session
+        return Listing(
+            lambda: session.chunk_batches_async(array_path, batch_size),
+            lambda: SyncSession.chunk_batches(session, array_path, batch_size),
         )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "S3Options",
     "VirtualChunkContainer",
     "VirtualChunkSpec",
+    "local_filesystem_store",
 ]
 
 
@@ -195,6 +196,27 @@ class _Http(ObjectStoreConfig, Checked):
 
 nest_variants(ObjectStoreConfig)
 
+
+def local_filesystem_store(path: str) -> ObjectStoreConfig.LocalFileSystem:
+    """The store of a virtual chunk container on the local file system.
+
+    Parameters
+    ----------
+    path : str
+        A directory.
+
+    Returns
+    -------
+    ObjectStoreConfig.LocalFileSystem
+
+    Examples
+    --------
+    >>> from icechunk import VirtualChunkContainer, local_filesystem_store
+    >>> container = VirtualChunkContainer("file:///data/", local_filesystem_store("/data"))
+    """
+    return ObjectStoreConfig.LocalFileSystem(path)
+
+
 AnyObjectStoreConfig = (
     ObjectStoreConfig.InMemory
     | ObjectStoreConfig.LocalFileSystem
@@ -251,8 +273,7 @@ class VirtualChunkSpec(Checked):
         The coordinates of the chunk in the array's chunk grid.
     location : str
         The URL of the file. It is kept as it is, so what is reserved in URLs but part of a
-        name must be percent-encoded (``?``, ``#`` and ``%`` itself). An empty location means
-        that there is no such chunk.
+        name must be percent-encoded (``?``, ``#`` and ``%`` itself).
     offset : int
         Where the chunk starts in the file, in bytes.
     length : int

@@ -8,10 +8,12 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
+from icechunk._core.chunk_batches import absolute_locations, chunk_batch
 from icechunk._core.ids import id_text
 from icechunk._core.paths import node_path
 from icechunk._core.reindex import Reindex, Shift, rearranged_table, require_regular_grid
 from icechunk._core.session_base import SessionBase
+from icechunk._core.virtual_refs import array_path as canonical_array_path
 from icechunk._io.concurrency import run_in_thread_async
 from icechunk.types import ChunkType
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from icechunk._async.keys import AsyncKeys
+    from icechunk._core.chunk_batches import ChunkBatch
+    from icechunk._format.chunk_refs import ChunkRefs
 
 _MAX_COORDINATE = 2**32 - 1
 
@@ -102,15 +106,72 @@ class AsyncArrays(SessionBase):
         ------
         tuple of int
         """
-        batch_size = index(batch_size)
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        batch_size = _positive(batch_size)
         changes = self._state.changes
         node, _ = self._state.array(node_path(array_path))
-        async for coordinates in self._keys_async.chunks.coordinates_async(node, changes):
+        async for references in self._keys_async.chunks.references_async(node, changes):
+            coordinates = references.coords
             for start in range(0, len(coordinates), batch_size):
                 for each in coordinates[start : start + batch_size].tolist():
                     yield tuple(each)
+
+    async def chunk_batches_async(
+        self, array_path: str, batch_size: int = 100_000
+    ) -> AsyncIterator[ChunkBatch]:
+        """The references of all chunks that an array has; see `IcechunkStore.array_chunk_iterator`.
+
+        Parameters
+        ----------
+        array_path : str
+        batch_size : int, default 100000
+
+        Yields
+        ------
+        tuple
+        """
+        batch_size = _positive(batch_size)
+        changes = self._state.changes
+        node = self._state.find(canonical_array_path(array_path))
+        if node is None or node.array is None:
+            return
+        pending: list[ChunkRefs] = []
+        room = batch_size
+        async for references in self._keys_async.chunks.references_async(node, changes):
+            start = 0
+            while len(references) - start >= room:
+                pending.append(references.take(slice(start, start + room)))
+                yield chunk_batch(pending, self._containers)
+                start += room
+                pending, room = [], batch_size
+            if start < len(references):
+                pending.append(references.take(slice(start, None)))
+                room -= len(references) - start
+        if pending:
+            yield chunk_batch(pending, self._containers)
+
+    async def all_virtual_chunk_locations_async(self) -> list[str]:
+        """Where all virtual chunks are, those that the session set included.
+
+        Returns
+        -------
+        list of str
+            An absolute URL for each virtual chunk, so one that several chunks are in is there as
+            often. First come the arrays that the snapshot has, then those that are new.
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `no-container-for-virtual-chunk`: a location names a container that the
+            configuration does not have.
+        """
+        changes = self._state.changes
+        found: list[str] = []
+        for node in list(changes.nodes()):
+            if node.array is None:
+                continue
+            async for references in self._keys_async.chunks.references_async(node, changes):
+                found += filter(None, absolute_locations(references, self._containers))
+        return found
 
     async def shift_array_async(self, array_path: str, chunk_offset: Iterable[int]) -> None:
         """Move all chunks of an array by as many chunks along each dimension.
@@ -230,3 +291,10 @@ class AsyncArrays(SessionBase):
             if state.replace_chunks(node, changes, recorded, table):
                 return
             # Somebody wrote into the array meanwhile: what they wrote takes part.
+
+
+def _positive(batch_size: int) -> int:
+    number = index(batch_size)
+    if number < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    return number

@@ -117,8 +117,8 @@ class AsyncChunks:
         manifest = await self._fetch_manifest_async(manifest_ref)
         return manifest.find(node.id, coordinates) is not None
 
-    async def coordinates_async(self, node: Node, changes: ChangeSet) -> AsyncIterator[NDArray[np.uint32]]:
-        """Coordinates of all chunks of an array, each once: batches of uint32, shape (n, ndim).
+    async def references_async(self, node: Node, changes: ChangeSet) -> AsyncIterator[ChunkRefs]:
+        """References of all chunks of an array, each once.
 
         Those recorded in `changes` come first, then manifest by manifest. `changes` is the
         session's change set from when the caller looked up `node`: a commit replaces both.
@@ -129,7 +129,7 @@ class AsyncChunks:
         if recorded is not None:
             written = inside_grid(recorded[0], node.array)
             if len(written):
-                yield written.coords
+                yield written
         for manifest_ref in node.array.manifests:
             manifest = await self._fetch_manifest_async(manifest_ref)
             references = manifest.refs(node.id)
@@ -139,7 +139,7 @@ class AsyncChunks:
                 references = without_changed(references, recorded)
             references = inside_grid(references, node.array)
             if len(references):
-                yield references.coords
+                yield references
 
     async def size_async(self, node: Node, changes: ChangeSet) -> int:
         """Sum of the lengths of all chunks of an array, in bytes."""

@@ -151,7 +151,8 @@ class AsyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        async for batch in self.chunks.coordinates_async(array, self._state.changes):
+        async for references in self.chunks.references_async(array, self._state.changes):
+            batch = references.coords
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
                     await self.chunks.delete_async(array.path, tuple(coordinates))
@@ -175,7 +176,8 @@ class AsyncKeys:
         for node in nodes:
             if node.array is None:
                 continue
-            async for batch in self.chunks.coordinates_async(node, changes):
+            async for references in self.chunks.references_async(node, changes):
+                batch = references.coords
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -201,8 +203,8 @@ class AsyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        async for batch in self.chunks.coordinates_async(array, self._state.changes):
-            for key in _spell(array.path, batch):
+        async for references in self.chunks.references_async(array, self._state.changes):
+            for key in _spell(array.path, references.coords):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]
                     if name not in seen:

@@ -38,7 +38,7 @@ class AsyncSession(AsyncArrays):
     def _keys_async(self) -> AsyncKeys:
         keys = self._keys_cached_async
         if keys is None:
-            virtual = AsyncVirtualChunks(self._config, self._virtual_access)
+            virtual = AsyncVirtualChunks(self._containers, self._virtual_access)
             chunks = AsyncChunks(self._state, self._assets_async, virtual)
             keys = self._keys_cached_async = AsyncKeys(self._state, chunks)
         return keys

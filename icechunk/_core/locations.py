@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -31,6 +31,11 @@ _WEB_SCHEMES = ("http", "https", "ftp", "ws", "wss")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _UNSAFE_IN_PATHS = re.compile(r'[\x00-\x20"#<>?`{}\x7f-\U0010ffff]')
 _DRIVE = re.compile(r"[A-Za-z][:|]")
+_SAFE_PATH = r"(?:(?!\.)[A-Za-z0-9_.+,=@~!-]+/)*"
+_SAFE_PREFIX = re.compile(rf"file:///{_SAFE_PATH}|(?!file:)[a-z]+://[^/?#%\s]+/{_SAFE_PATH}")
+
+is_stored_verbatim = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://[^/?#]").match
+"""Whether a location is certainly fine and stored as it is. Most are, and this is a quick test."""
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -93,6 +98,17 @@ class Containers(msgspec.Struct, frozen=True):
                     f"a {type(container.store).__name__} store has no key `{key}`: "
                     "it holds empty, `.` or `..` segments",
                 )
+
+    def verbatim_test(self) -> Callable[[str], object]:
+        """A quick test for locations that are certainly stored as they are and pass `check`."""
+        patterns = []
+        for container in self.usable:
+            prefix = container.url_prefix
+            if _takes_any_key(container.store) and is_stored_verbatim(prefix):
+                patterns.append(re.escape(prefix))
+            elif _SAFE_PREFIX.fullmatch(prefix):
+                patterns.append(rf"{re.escape(prefix)}{_SAFE_PATH}(?!\.)[A-Za-z0-9_.+,=@~!-]+\Z")
+        return re.compile("|".join(patterns) or r"(?!)").match
 
     def resolve(self, location: str) -> Resolved:
         """Find out where to read a chunk.
@@ -177,7 +193,7 @@ def object_key(url: str) -> str:
 def authorized_prefixes(
     access: Mapping[str, Any] | None,
 ) -> dict[str, AnyCredential | None]:
-    """What a user authorises, by prefixes that end with a slash.
+    """What a user authorises, by prefixes that end with a slash; warns of missing credentials.
 
     Raises
     ------
@@ -192,12 +208,19 @@ def authorized_prefixes(
                 f"the authorisation of `{prefix}` must be a credential, not {credential!r}: "
                 "use `containers_credentials`"
             )
+        if wrapped is None:
+            warnings.warn(
+                f"None as the authorisation of `{prefix}` is deprecated: name the credentials, or use "
+                "LocalFileSystemAccess or HttpAccess of icechunk.credentials",
+                DeprecationWarning,
+                stacklevel=3,
+            )
         authorized[_with_slash(prefix)] = wrapped
     return authorized
 
 
 def check_access(containers: Containers, access: Mapping[str, AnyCredential | None]) -> None:
-    """Refuse credentials that do not fit the store of their container; warn of missing ones.
+    """Refuse credentials that do not fit the store of their container.
 
     Prefixes without a container are let through: a stored configuration may lack it today.
 
@@ -216,34 +239,33 @@ def check_access(containers: Containers, access: Mapping[str, AnyCredential | No
                 f"store: a {type(container.store).__name__} store takes no {_credential_name(credential)}",
                 ErrorKind.STORAGE_OTHER,
             )
-        if credential is None:
-            warnings.warn(
-                f"None as the authorisation of `{container.url_prefix}` is deprecated: name the credentials, "
-                "or use LocalFileSystemAccess or HttpAccess of icechunk.credentials",
-                DeprecationWarning,
-                stacklevel=2,
-            )
 
 
-def credential_for(
-    container: VirtualChunkContainer, access: Mapping[str, AnyCredential | None]
-) -> AnyCredential | None:
-    """The credential that a user gave for a container.
+def credential_for(resolved: Resolved, access: Mapping[str, AnyCredential | None]) -> AnyCredential | None:
+    """The credential that a user gave for the container of a chunk.
 
     Raises
     ------
     InvalidInputError
         Kind `unauthorized-virtual-chunk-container`: none was given.
     """
+    container = resolved.container
     try:
         return access[container.url_prefix]
     except KeyError:
-        name = f" (`{container.name}`)" if container.name is not None else ""
         raise InvalidInputError(
-            f"virtual chunks below `{container.url_prefix}`{name} may not be read: authorise that prefix "
-            "with `authorize_virtual_chunk_access` when the repository is opened",
+            f"the virtual chunk at `{resolved.url}` may not be read: its container "
+            f"{container_text(container)} is not authorised. Open the repository with "
+            "`authorize_virtual_chunk_access="
+            f'{{"{container.url_prefix}": {_credential_example(container.store)}}}`',
             ErrorKind.UNAUTHORIZED_VIRTUAL_CHUNK_CONTAINER,
         ) from None
+
+
+def container_text(container: VirtualChunkContainer) -> str:
+    """A container by its prefix and name, for messages."""
+    name = f" (named `{container.name}`)" if container.name is not None else ""
+    return f"`{container.url_prefix}`{name}"
 
 
 def _parse_unusual(location: str) -> str:
@@ -326,12 +348,35 @@ def _with_slash(prefix: str) -> str:
     return prefix if prefix.endswith("/") else prefix + "/"
 
 
+def _credential_example(store: ObjectStoreConfig) -> str:
+    if isinstance(store, ObjectStoreConfig.LocalFileSystem):
+        return "icechunk.credentials.LocalFileSystemAccess"
+    if isinstance(store, ObjectStoreConfig.Http):
+        return "icechunk.credentials.HttpAccess"
+    if _takes_any_key(store):
+        return "icechunk.Credentials.S3(icechunk.s3_credentials(...))"
+    return "..."
+
+
 def _no_container(location: str) -> InvalidInputError:
     return InvalidInputError(
         f"invalid chunk location, no matching virtual chunk container: `{location}`. Add one to the "
-        "configuration with `set_virtual_chunk_container`",
+        f"configuration with `config.set_virtual_chunk_container({_container_example(location)})`",
         ErrorKind.NO_CONTAINER_FOR_VIRTUAL_CHUNK,
     )
+
+
+def _container_example(location: str) -> str:
+    """How to make a container that would serve a location, as far as the location tells."""
+    scheme, _, rest = location.partition("://")
+    host, _, path = rest.partition("/")
+    if scheme == "vcc":
+        return f'icechunk.VirtualChunkContainer(url_prefix, store, name="{host}")'
+    if scheme == "file":
+        directory = unquote(path.rpartition("/")[0])
+        store = f'icechunk.local_filesystem_store("/{directory}")'
+        return f'icechunk.VirtualChunkContainer("file://{host}/{directory}/", {store})'
+    return f'icechunk.VirtualChunkContainer("{scheme}://{host}/", store)'
 
 
 def _invalid(location: str, reason: str) -> InvalidInputError:

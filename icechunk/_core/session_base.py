@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from icechunk._core.diff import changes_in_short, session_status
 from icechunk._core.ids import id_text
+from icechunk._core.locations import usable_containers
 from icechunk.display import Form, Listed
 from icechunk.types import SessionMode
 
 if TYPE_CHECKING:
+    from icechunk._core.locations import Containers
     from icechunk._core.session_state import SessionState
     from icechunk._io.asset_cache import AssetCache
     from icechunk.config import RepositoryConfig
@@ -29,6 +32,11 @@ class SessionBase(Listed):
     _cache: AssetCache
     _config: RepositoryConfig
     _virtual_access: dict[str, AnyCredential | None]
+
+    @cached_property
+    def _containers(self) -> Containers:
+        """The virtual chunk containers of the configuration."""
+        return usable_containers(self._config.virtual_chunk_containers)
 
     def _new_fork(self, state: SessionState) -> ForkSession:
         """The public session over the state of a fork."""

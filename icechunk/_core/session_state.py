@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from icechunk._core.change_set import UNRECORDED, ChangeSet, same_recording
 from icechunk._core.extents import ExtentIndex
@@ -40,7 +41,6 @@ from icechunk.types import SessionMode, SpecVersion
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from icechunk._core.change_set import ChunkTable
@@ -296,11 +296,27 @@ class SessionState:
             self.changes.table(node).recent[coordinates] = reference
 
     def record_columns(self, path: str, references: ChunkRefs) -> None:
-        """Record many written chunks; each coordinate at most once, all inside the grid."""
+        """Record many written chunks; each coordinate at most once.
+
+        Raises
+        ------
+        InvalidInputError
+            Kind `invalid-chunk-index`, and nothing is recorded: one of them is outside the grid.
+        """
         with self._lock:
             self.check_writable()
-            node, _ = self.array(path)
-            self.changes.table(node).add_columns(references)
+            self.changes.table(self.check_columns(path, references)).add_columns(references)
+
+    def check_columns(self, path: str, references: ChunkRefs) -> Node:
+        """The array that many chunks are about to be written to; see `check_chunk_writable`."""
+        node, array = self.array(path)
+        if references.ndim != len(array.shape):
+            self.check_chunk_writable(path, tuple(references.coords[0].tolist()))
+        high = [dimension.num_chunks for dimension in array.shape]
+        inside = references.in_box([0] * len(high), high)
+        if not inside.all():
+            self.check_chunk_writable(path, tuple(references.coords[int(np.argmin(inside))].tolist()))
+        return node
 
     def record_removal(self, node: Node, coordinates: Coordinates, *, in_base: bool) -> None:
         """Record that a chunk is gone; `in_base` says whether the base snapshot has it."""

@@ -205,10 +205,13 @@ class ChunkRefs:
     def from_locations(
         coords: NDArray[np.uint32],
         locations: Sequence[str],
+        which: NDArray[np.int64],
         offsets: ArrayLike,
         lengths: ArrayLike,
-        etags: Sequence[str | None] | None = None,
-        last_modified: ArrayLike | None = None,
+        *,
+        etags: Sequence[str] = (),
+        which_etag: NDArray[np.int64] | int = 0,
+        last_modified: ArrayLike = 0,
     ) -> ChunkRefs:
         """Columns of many virtual references, in any order; of equal coordinates the last one counts.
 
@@ -217,27 +220,32 @@ class ChunkRefs:
         coords : ndarray
             uint32 of shape (n, ndim).
         locations : sequence of str
-            URLs of the files; equal ones are kept once.
+            URLs of the files.
+        which : ndarray of int
+            For each reference, the number of its location.
         offsets, lengths : array_like of int
             Ranges in the files, in bytes.
-        etags : sequence of str or None, optional
-            Etags that the files must have.
+        etags : sequence of str, optional
+            Etags that files must have; an empty one means no condition.
+        which_etag : array_like of int, optional
+            For each reference, the number of its etag.
         last_modified : array_like of int, optional
             Seconds since the epoch after which the files must not have changed; 0 for no condition.
         """
-        pool = _PoolWriter()
+        content, sizes = _joined(locations)
+        starts = np.cumsum(sizes) - sizes
         rows = np.zeros(len(coords), ROW)
         rows["kind"] = int(_VIRTUAL)
         rows["offset"] = offsets
         rows["length"] = lengths
-        slices = np.array([pool.add_text(location) for location in locations], np.uint64).reshape(-1, 2)
-        rows["data_start"], rows["data_size"] = slices.T
-        if etags is not None:
-            slices = np.array([pool.add_text(etag or "") for etag in etags], np.uint64).reshape(-1, 2)
-            rows["etag_start"], rows["etag_size"] = slices.T
-        if last_modified is not None:
-            rows["last_modified"] = last_modified
-        return ChunkRefs.from_columns(np.asarray(coords, np.uint32), rows, pool.finish())
+        rows["data_start"], rows["data_size"] = starts[which], sizes[which]
+        rows["last_modified"] = last_modified
+        if etags:
+            more, sizes = _joined(etags)
+            starts = len(content) + np.cumsum(sizes) - sizes
+            rows["etag_start"], rows["etag_size"] = starts[which_etag], sizes[which_etag]
+            content += more
+        return ChunkRefs.from_columns(coords, rows, np.frombuffer(content, np.uint8))
 
     @staticmethod
     def concat(parts: Sequence[ChunkRefs]) -> ChunkRefs:
@@ -505,7 +513,7 @@ class _PoolWriter:
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
-        self._places: dict[bytes | str, tuple[int, int]] = {}
+        self._places: dict[bytes, tuple[int, int]] = {}
         self._size = 0
 
     def add(self, content: bytes) -> tuple[int, int]:
@@ -516,14 +524,17 @@ class _PoolWriter:
             self._size += len(content)
         return place
 
-    def add_text(self, text: str) -> tuple[int, int]:
-        place = self._places.get(text)
-        if place is None:
-            place = self._places[text] = self.add(text.encode())
-        return place
-
     def finish(self) -> NDArray[np.uint8]:
         return np.frombuffer(b"".join(self._pieces), np.uint8)
+
+
+def _joined(texts: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
+    """Texts in UTF-8, one behind the other, and the size of each."""
+    content = "".join(texts).encode()
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    if len(content) != sizes.sum():  # not all of it is ASCII
+        sizes = np.fromiter([len(text.encode()) for text in texts], np.int64, len(texts))
+    return content, sizes
 
 
 def _take_rows(rows: NDArray[np.void], index: NDArray[Any] | slice) -> NDArray[np.void]:

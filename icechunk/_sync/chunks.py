@@ -118,8 +118,8 @@ class SyncChunks:
         manifest = self._fetch_manifest(manifest_ref)
         return manifest.find(node.id, coordinates) is not None
 
-    def coordinates(self, node: Node, changes: ChangeSet) -> Iterator[NDArray[np.uint32]]:
-        """Coordinates of all chunks of an array, each once: batches of uint32, shape (n, ndim).
+    def references(self, node: Node, changes: ChangeSet) -> Iterator[ChunkRefs]:
+        """References of all chunks of an array, each once.
 
         Those recorded in `changes` come first, then manifest by manifest. `changes` is the
         session's change set from when the caller looked up `node`: a commit replaces both.
@@ -130,7 +130,7 @@ class SyncChunks:
         if recorded is not None:
             written = inside_grid(recorded[0], node.array)
             if len(written):
-                yield written.coords
+                yield written
         for manifest_ref in node.array.manifests:
             manifest = self._fetch_manifest(manifest_ref)
             references = manifest.refs(node.id)
@@ -140,7 +140,7 @@ class SyncChunks:
                 references = without_changed(references, recorded)
             references = inside_grid(references, node.array)
             if len(references):
-                yield references.coords
+                yield references
 
     def size(self, node: Node, changes: ChangeSet) -> int:
         """Sum of the lengths of all chunks of an array, in bytes."""

@@ -152,7 +152,8 @@ class SyncKeys:
         if array is None:
             return
         wanted = path[1:] + "/"
-        for batch in self.chunks.coordinates(array, self._state.changes):
+        for references in self.chunks.references(array, self._state.changes):
+            batch = references.coords
             for key, coordinates in zip(_spell(array.path, batch), batch.tolist(), strict=True):
                 if (key + "/").startswith(wanted):
                     self.chunks.delete(array.path, tuple(coordinates))
@@ -176,7 +177,8 @@ class SyncKeys:
         for node in nodes:
             if node.array is None:
                 continue
-            for batch in self.chunks.coordinates(node, changes):
+            for references in self.chunks.references(node, changes):
+                batch = references.coords
                 for start in range(0, len(batch), _BATCH):
                     for key in _spell(node.path, batch[start : start + _BATCH]):
                         yield key
@@ -202,8 +204,8 @@ class SyncKeys:
             return
         wanted = path[1:] + "/"
         seen: set[str] = set()
-        for batch in self.chunks.coordinates(array, self._state.changes):
-            for key in _spell(array.path, batch):
+        for references in self.chunks.references(array, self._state.changes):
+            for key in _spell(array.path, references.coords):
                 if key.startswith(wanted):
                     name = key[len(wanted) :].partition("/")[0]
                     if name not in seen:

@@ -39,7 +39,7 @@ class SyncSession(SyncArrays):
     def _keys(self) -> SyncKeys:
         keys = self._keys_cached
         if keys is None:
-            virtual = SyncVirtualChunks(self._config, self._virtual_access)
+            virtual = SyncVirtualChunks(self._containers, self._virtual_access)
             chunks = SyncChunks(self._state, self._assets, virtual)
             keys = self._keys_cached = SyncKeys(self._state, chunks)
         return keys

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icechunk._core.locations import credential_for, usable_containers
+from icechunk._core.locations import container_text, credential_for
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.virtual_files import read_file_range
 from icechunk.virtual import ObjectStoreConfig
@@ -18,16 +18,16 @@ from icechunk.virtual import ObjectStoreConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from icechunk._core.locations import Containers
     from icechunk._format.chunk_refs import ChunkRef
-    from icechunk.config import RepositoryConfig
     from icechunk.credentials import AnyCredential
 
 
 class SyncVirtualChunks:
     """Reading of virtual chunks, with the containers and authorisations of one session."""
 
-    def __init__(self, config: RepositoryConfig, access: Mapping[str, AnyCredential | None]) -> None:
-        self._containers = usable_containers(config.virtual_chunk_containers)
+    def __init__(self, containers: Containers, access: Mapping[str, AnyCredential | None]) -> None:
+        self._containers = containers
         self._access = access
 
     def read(self, reference: ChunkRef, start: int, end: int) -> bytes:
@@ -42,12 +42,12 @@ class SyncVirtualChunks:
         """
         assert reference.location is not None
         resolved = self._containers.resolve(reference.location)
-        credential_for(resolved.container, self._access)
+        credential_for(resolved, self._access)
         if not isinstance(resolved.container.store, ObjectStoreConfig.LocalFileSystem):
             raise StorageError(
-                f"the virtual chunk at `{resolved.url}` cannot be read: chunks in a "
-                f"{type(resolved.container.store).__name__} store are not supported by this release, "
-                "chunks in local files are",
+                f"the virtual chunk at `{resolved.url}` cannot be read: its container "
+                f"{container_text(resolved.container)} is a {type(resolved.container.store).__name__} store, "
+                "and chunks in such a store are not supported by this release, chunks in local files are",
                 ErrorKind.VIRTUAL_CHUNK_FETCH,
             )
-        return read_file_range(resolved.key, start, end, reference.etag, reference.last_modified)
+        return read_file_range(resolved, start, end, reference.etag, reference.last_modified)

@@ -13,6 +13,7 @@ from icechunk._core.locations import (
     authorized_prefixes,
     check_access,
     credential_for,
+    is_stored_verbatim,
     object_key,
     parse_location,
     usable_containers,
@@ -220,25 +221,90 @@ def test_files_stay_below_their_prefix(segments: list[str]) -> None:
 
 def test_authorisations_get_a_slash_and_a_wrapper() -> None:
     anonymous = S3Credentials.Anonymous()
-    access = authorized_prefixes({"s3://b": anonymous, "s3://c/": Credentials.S3(anonymous), "x": None})
-    assert access == {
-        "s3://b/": Credentials.S3(anonymous),
-        "s3://c/": Credentials.S3(anonymous),
-        "x/": None,
-    }
+    access = authorized_prefixes({"s3://b": anonymous, "s3://c/": Credentials.S3(anonymous)})
+    assert access == {"s3://b/": Credentials.S3(anonymous), "s3://c/": Credentials.S3(anonymous)}
     assert authorized_prefixes(None) == {}
     with pytest.raises(TypeError, match="containers_credentials"):
         authorized_prefixes({"s3://b/": "secret"})
 
 
 def test_a_container_must_be_authorised_by_its_own_prefix() -> None:
-    access = authorized_prefixes({"s3://b/data": S3Credentials.Anonymous(), "s3://b/": None})
-    outer = CONTAINERS.resolve("s3://b/data/x").container
-    inner = CONTAINERS.resolve("s3://b/data/deep/x").container
-    assert credential_for(outer, access) == Credentials.S3(S3Credentials.Anonymous())
-    with pytest.raises(InvalidInputError, match="s3://b/data/deep/") as caught:
+    anonymous = S3Credentials.Anonymous()
+    access = authorized_prefixes({"s3://b/data": anonymous, "s3://b/": anonymous})
+    outer = CONTAINERS.resolve("s3://b/data/x")
+    inner = CONTAINERS.resolve("s3://b/data/deep/x")
+    assert credential_for(outer, access) == Credentials.S3(anonymous)
+    with pytest.raises(InvalidInputError, match="s3://b/data/deep/x") as caught:
         credential_for(inner, access)
     assert caught.value.kind == "unauthorized-virtual-chunk-container"
+
+
+@pytest.mark.parametrize(
+    ("location", "call"),
+    [
+        ("vcc://loc/f", '{"file:///tmp/x/": icechunk.credentials.LocalFileSystemAccess}'),
+        ("http://h/d/f", '{"http://h/d/": icechunk.credentials.HttpAccess}'),
+        ("s3://b/data/f", '{"s3://b/data/": icechunk.Credentials.S3(icechunk.s3_credentials(...))}'),
+        ("gs://g/f", '{"gs://g/": ...}'),
+    ],
+)
+def test_the_error_of_a_missing_authorisation_says_what_to_pass(location: str, call: str) -> None:
+    """Pitfall 65: what may not be read is an error, with the way out in it."""
+    with pytest.raises(InvalidInputError) as caught:
+        credential_for(CONTAINERS.resolve(location), {})
+    assert f"`authorize_virtual_chunk_access={call}`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("location", "call"),
+    [
+        (
+            "file:///other/a b.nc",
+            'icechunk.VirtualChunkContainer("file:///other/", icechunk.local_filesystem_store("/other"))',
+        ),
+        ("s3://other/x/y", 'icechunk.VirtualChunkContainer("s3://other/", store)'),
+        ("vcc://nope/x", 'icechunk.VirtualChunkContainer(url_prefix, store, name="nope")'),
+    ],
+)
+def test_the_error_of_a_missing_container_says_how_to_add_one(location: str, call: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        CONTAINERS.resolve(parse_location(location))
+    assert f"`config.set_virtual_chunk_container({call})`" in caught.value.message
+
+
+LOCATIONS = st.builds(
+    "{}{}".format,
+    st.sampled_from(
+        [container.url_prefix for container in CONTAINERS.usable] + ["file:/", "S3://", "vcc://n1/"]
+    ),
+    st.text(max_size=12) | st.text("a./%?#b\\ -_\n", max_size=12),
+)
+
+
+@given(LOCATIONS)
+def test_what_the_quick_tests_let_through_is_fine(location: str) -> None:
+    """The law of the quick tests: they spare the long way, and never decide otherwise."""
+    if is_stored_verbatim(location):
+        assert parse_location(location) == location
+    if CONTAINERS.verbatim_test()(location):
+        assert parse_location(location) == location
+        CONTAINERS.check(location)
+
+
+@pytest.mark.parametrize(
+    ("location", "quick"),
+    [
+        ("s3://b/data/2024//x/../a.nc?q", True),
+        ("file:///tmp/x/2024/a_b-c.nc", True),
+        ("gs://g/a/b.nc", True),
+        ("file:///tmp/x/.hidden", False),
+        ("file:///tmp/x/a.nc\n", False),
+        ("s3://b/other", False),
+        ("gs://g/", False),
+    ],
+)
+def test_usual_locations_pass_the_quick_test(location: str, quick: bool) -> None:
+    assert bool(CONTAINERS.verbatim_test()(location)) is quick
 
 
 @pytest.mark.parametrize(
@@ -260,17 +326,13 @@ def test_credentials_fit_their_store(
 ) -> None:
     found = containers((prefix, store, None))
     if fits:
-        check_access(found, {prefix: credential, "s3://elsewhere/": None})
+        check_access(found, {prefix: credential, "s3://elsewhere/": Credentials.HttpAccess()})
     else:
         with pytest.raises(StorageError, match=prefix) as caught:
             check_access(found, {prefix: credential})
         assert caught.value.kind == "storage-other"
 
 
-@pytest.mark.parametrize(
-    ("prefix", "store"),
-    [("s3://b/", S3), ("gs://g/", ObjectStoreConfig.Gcs()), ("http://h/", ObjectStoreConfig.Http())],
-)
-def test_none_is_deprecated(prefix: str, store: ObjectStoreConfig) -> None:
-    with pytest.warns(DeprecationWarning, match=prefix):
-        check_access(containers((prefix, store, None)), {prefix: None})
+def test_none_is_deprecated() -> None:
+    with pytest.warns(DeprecationWarning, match="s3://b"):
+        assert authorized_prefixes({"s3://b": None}) == {"s3://b/": None}

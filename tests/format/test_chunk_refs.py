@@ -159,26 +159,29 @@ def test_empty_sets_of_other_dimensions_do_not_matter() -> None:
 
 def test_the_last_of_equal_coordinates_counts() -> None:
     coords = np.array([[1, 1], [0, 0], [1, 1]], np.uint32)
-    refs = ChunkRefs.from_locations(coords, ["a", "b", "c"], [1, 2, 3], [4, 5, 6])
+    refs = ChunkRefs.from_locations(coords, ["a", "b", "c"], np.arange(3), [1, 2, 3], [4, 5, 6])
     assert content(refs) == {(0, 0): virtual("b", 2, 5), (1, 1): virtual("c", 3, 6)}
 
 
-def test_from_locations_keeps_each_text_once() -> None:
+def test_locations_and_etags_are_told_by_number() -> None:
     coords = np.arange(1000, dtype=np.uint32).reshape(-1, 1)
+    numbers = np.arange(1000)
     refs = ChunkRefs.from_locations(
         coords,
-        [f"s3://b/{n % 10}" for n in range(1000)],
-        np.arange(1000),
-        np.full(1000, 8),
-        etags=[None if n % 2 else f"e{n % 10}" for n in range(1000)],
-        last_modified=np.arange(1000) % 2,
+        [f"s3://b/\N{ICE CUBE}{n}" for n in range(10)],
+        numbers % 10,
+        numbers,
+        8,
+        etags=["", "one", "zwei \N{ICE CUBE}"],
+        which_etag=numbers % 3,
+        last_modified=numbers % 2,
     )
-    assert len(refs.pool) < 100
-    assert refs.find((13,)) == virtual("s3://b/3", 13, 8, last_modified=1)
-    assert refs.find((14,)) == virtual("s3://b/4", 14, 8, etag="e4")
+    assert len(refs.pool) < 150
+    assert refs.find((15,)) == virtual("s3://b/\N{ICE CUBE}5", 15, 8, last_modified=1)
+    assert refs.find((14,)) == virtual("s3://b/\N{ICE CUBE}4", 14, 8, etag="zwei \N{ICE CUBE}")
     texts = refs.locations()
     assert texts[3] is texts[13]
-    assert len(ChunkRefs.from_locations(coords[:0], [], [], [])) == 0
+    assert len(ChunkRefs.from_locations(coords[:0], [], numbers[:0], [], [])) == 0
 
 
 def test_compressed_locations() -> None:
