@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from icechunk._core.change_set import contained, sorted_coordinates
+from icechunk._core.change_set import contained
 from icechunk._format.chunk_keys import comparable_keys
 from icechunk._format.chunk_refs import ROW, ChunkRefs, one_pool
 from icechunk._format.slices import gather_slices
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Recording = tuple[ChunkRefs, NDArray[np.uint32]]
+
+_WHOLE_ROW = np.dtype(f"V{ROW.itemsize}")
 
 _GONE = 0
 """The kind of a row that stands for a removal: no reference has it."""
@@ -62,30 +64,41 @@ def _join(recordings: Sequence[Recording], known_events: int) -> Joined:
         references, removed = recordings[0]
         return Joined(references, removed, removed[:0])
     rows, pool, dictionary = one_pool([references for references, _ in recordings])
-    events, places = [], []
-    for (references, removed), own in zip(recordings, rows, strict=True):
-        events += [own, np.zeros(len(removed), ROW)]
-        places += [references.coords, removed]
-    coords, row = np.concatenate(places), np.concatenate([each.view(f"V{ROW.itemsize}") for each in events])
-    (keys,) = comparable_keys(coords)
-    order = np.argsort(keys, kind="stable")
-    again = keys[order[1:]] == keys[order[:-1]]
-    earlier, later = order[:-1][again], order[1:][again]
-    earlier, later = earlier[earlier >= known_events], later[earlier >= known_events]
-    row = row.view(ROW)
-    if len(earlier) and dictionary is not None:
-        # Packed locations may differ in bytes and still say the same.
-        plain = [(references.with_plain_locations(), removed) for references, removed in recordings]
-        return _join(plain, known_events)
-    differ = _rows_differ(row[earlier], row[later], pool)
-    chosen = order[np.append(~again, True)]
-    is_gone = row["kind"][chosen] == _GONE
-    kept = chosen[~is_gone]
-    return Joined(
-        ChunkRefs(coords[kept], row.view(f"V{ROW.itemsize}")[kept].view(ROW), pool, dictionary),
-        coords[chosen[is_gone]],
-        sorted_coordinates(np.unique(coords[later[differ]], axis=0)) if differ.any() else coords[:0],
+    coords = np.concatenate(
+        [coords for references, removed in recordings for coords in (references.coords, removed)]
     )
+    has_removals = any(len(removed) for _, removed in recordings)
+    if has_removals:
+        rows = [
+            each
+            for own, (_, removed) in zip(rows, recordings, strict=True)
+            for each in (own, np.zeros(len(removed), ROW))
+        ]
+    # As plain bytes: NumPy copies records field by field.
+    row = np.concatenate([each.view(_WHOLE_ROW) for each in rows])
+    del rows
+    (keys,) = comparable_keys(coords)
+    twice = coords[:0]
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys, kind="stable")
+        again = keys[order[1:]] == keys[order[:-1]]
+        if again.any():
+            earlier, later = order[:-1][again], order[1:][again]
+            earlier, later = earlier[earlier >= known_events], later[earlier >= known_events]
+            if len(earlier) and dictionary is not None:
+                # Packed locations may differ in bytes and still say the same.
+                plain = [(references.with_plain_locations(), removed) for references, removed in recordings]
+                return _join(plain, known_events)
+            differ = _rows_differ(row[earlier].view(ROW), row[later].view(ROW), pool)
+            if differ.any():
+                twice = np.unique(coords[later[differ]], axis=0)
+            order = order[np.append(~again, True)]
+        coords, row = coords[order], row[order]
+    if not has_removals:
+        return Joined(ChunkRefs(coords, row.view(ROW), pool, dictionary), recordings[0][1][:0], twice)
+    is_gone = row.view(ROW)["kind"] == _GONE
+    kept = ChunkRefs(coords[~is_gone], row[~is_gone].view(ROW), pool, dictionary)
+    return Joined(kept, coords[is_gone], twice)
 
 
 def recorded_since(now: Recording, before: Recording) -> Recording:

@@ -6,26 +6,38 @@ found there again. Not a stable format: both ends run the same release.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from icechunk._core.change_set import ChangeSet, ChunkTable
 from icechunk._format.chunk_refs import ROW, ChunkRefs
-from icechunk._format.compression import LocationDictionary
+from icechunk._format.compression import LocationDictionary, compress, decompress
 from icechunk._format.snapshot import Node
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from icechunk._format.snapshot import Snapshot
 
 
+_FIELDS = ROW.names or ()
+
+_START = "data_start"
+"""The field that follows from the sizes, where the rows use the pool in their order."""
+
+_LEVEL = 1
+_ANY_SIZE = 2**62
+
+
 class _Table(msgspec.Struct, array_like=True):
+    """The recording of one array; `columns` are packed, `coords`, the fields of `ROW` and `pool` in turn."""
+
     node_id: bytes
     ndim: int
-    coords: bytes
-    rows: bytes
-    pool: bytes
+    count: int
+    columns: bytes
     dictionary: bytes | None
     removed: bytes
 
@@ -69,29 +81,61 @@ def unpack_changes(data: bytes, base: Snapshot) -> ChangeSet:
 
 def _packed(node_id: bytes, table: ChunkTable) -> _Table:
     references, removed = table.changes()
-    slim = references.compact() if len(references) else references
+    if not _is_tight(references):
+        references = references.compact()
+    rows = references.rows
+    columns = [np.ascontiguousarray(references.coords.T).tobytes()]
+    columns += [_column(np.ascontiguousarray(rows[name])) for name in _FIELDS]
+    if _is_tight(references):
+        columns[1 + _FIELDS.index(_START)] = b""
+    columns.append(references.pool.tobytes())
+    dictionary = references.dictionary
     return _Table(
         node_id,
         table.ndim,
-        slim.coords.tobytes(),
-        slim.rows.tobytes(),
-        slim.pool.tobytes(),
-        None if slim.dictionary is None else slim.dictionary.content,
+        len(references),
+        compress(msgspec.msgpack.encode(columns), _LEVEL),
+        None if dictionary is None else dictionary.content,
         removed.tobytes(),
     )
 
 
+def _is_tight(references: ChunkRefs) -> bool:
+    """Whether the rows use their pool one after the other and to the last byte."""
+    rows = references.rows
+    if rows["etag_size"].any():
+        return False
+    ends = np.cumsum(rows["data_size"], dtype=np.uint64)
+    used = int(ends[-1]) if len(ends) else 0
+    return used == len(references.pool) and bool((rows[_START] == ends - rows["data_size"]).all())
+
+
+def _column(values: NDArray[Any]) -> bytes:
+    """The bytes of a column, or of its first value if all are the same."""
+    data = values.view(np.uint8).reshape(len(values), values.itemsize)
+    is_constant = len(data) > 0 and bool((data == data[0]).all())
+    return data[:1].tobytes() if is_constant else data.tobytes()
+
+
 def _unpacked(table: _Table) -> ChunkTable:
-    rows = np.frombuffer(table.rows, ROW)
-    coords = np.frombuffer(table.coords, np.uint32).reshape(len(rows), table.ndim)
+    data = decompress(table.columns, "a pickled session", _ANY_SIZE)
+    coords, *columns, pool = msgspec.msgpack.decode(data, type=list[bytes])
+    rows = np.zeros(table.count, ROW)
+    for name, column in zip(_FIELDS, columns, strict=True):
+        if column:
+            rows[name] = np.frombuffer(column, ROW[name])
+    if not columns[_FIELDS.index(_START)]:
+        sizes = rows["data_size"].astype(np.uint64)
+        rows[_START] = np.cumsum(sizes) - sizes
+    by_axis = np.frombuffer(coords, np.uint32).reshape(table.ndim, table.count)
     dictionary = (
         None if table.dictionary is None else LocationDictionary(table.dictionary, "a pickled session")
     )
-    references = ChunkRefs(coords, rows, np.frombuffer(table.pool, np.uint8), dictionary)
+    references = ChunkRefs(np.ascontiguousarray(by_axis.T), rows, np.frombuffer(pool, np.uint8), dictionary)
     # An array without dimensions has one chunk, whose coordinates take no bytes.
-    removed = np.frombuffer(table.removed, np.uint32)
-    gone = len(removed) // table.ndim if table.ndim else int(not len(rows))
-    return ChunkTable.of(table.ndim, (references, removed.reshape(gone, table.ndim)))
+    gone = np.frombuffer(table.removed, np.uint32)
+    count = len(gone) // table.ndim if table.ndim else 1 - table.count
+    return ChunkTable.of(table.ndim, (references, gone.reshape(count, table.ndim)))
 
 
 def _without_manifests(node: Node) -> Node:
