@@ -21,11 +21,11 @@ __all__ = ["extract_session", "merge_sessions", "merge_sessions_async"]
 
 
 def extract_session(zarray: Any, axis: Any = None, keepdims: Any = None) -> Session:
-    """The session behind a zarr array, a group, or a store.
+    """The session behind a zarr array, a group, a store, or itself.
 
     Parameters
     ----------
-    zarray : zarr.Array, zarr.Group or IcechunkStore
+    zarray : zarr.Array, zarr.Group, IcechunkStore or Session
     axis, keepdims
         Not used: there so that this can be the first step of a reduction.
 

@@ -8,7 +8,6 @@ has.
 
 from __future__ import annotations
 
-import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,15 +30,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_here: weakref.WeakValueDictionary[str, AssetCache] = weakref.WeakValueDictionary()
+_here: weakref.WeakSet[AssetCache] = weakref.WeakSet()
+"""The caches of this process."""
+
 _here_lock = StateLock()
 
 
 class AssetCache:
     """Caches, fetches under way and opened backends of one repository.
 
-    A pickle carries no contents. All its copies in one process are one object: what one task has fetched
-    the next one need not, and a session that comes back finds what its origin knows.
+    A pickle carries no contents. Unpickled, it is the one that this process has for the same storage and
+    settings, if there is one: what one task has fetched the next one need not, and a session that comes
+    back finds what its origin knows.
     """
 
     __slots__ = (
@@ -51,7 +53,6 @@ class AssetCache:
         "flights",
         "gate",
         "manifests",
-        "name",
         "repo_info",
         "settings",
         "snapshots",
@@ -59,8 +60,7 @@ class AssetCache:
         "transaction_logs",
     )
 
-    def __init__(self, storage: Storage, settings: Settings, name: str | None = None) -> None:
-        self.name = uuid.uuid4().hex if name is None else name
+    def __init__(self, storage: Storage, settings: Settings) -> None:
         self.storage = storage
         self.settings = settings
         self.snapshots: WeightedCache[bytes, Snapshot] = WeightedCache(settings.num_snapshot_nodes)
@@ -76,10 +76,10 @@ class AssetCache:
         self._lock = StateLock()
         self._made: dict[object, Any] = {}
         with _here_lock:
-            _here[self.name] = self
+            _here.add(self)
 
-    def __reduce__(self) -> tuple[Any, tuple[str, Storage, Settings]]:
-        return _find_or_make, (self.name, self.storage, self.settings)
+    def __reduce__(self) -> tuple[Any, tuple[Storage, Settings]]:
+        return _find_or_make, (self.storage, self.settings)
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """The object of this repository that goes by `key`, made on first use."""
@@ -90,5 +90,8 @@ class AssetCache:
         return made  # type: ignore[no-any-return]  # one type for each key, by convention of the callers
 
 
-def _find_or_make(name: str, storage: Storage, settings: Settings) -> AssetCache:
-    return _here.get(name) or AssetCache(storage, settings, name)
+def _find_or_make(storage: Storage, settings: Settings) -> AssetCache:
+    with _here_lock:
+        candidates = list(_here)
+    same = (each for each in candidates if each.storage == storage and each.settings == settings)
+    return next(same, None) or AssetCache(storage, settings)
