@@ -20,36 +20,12 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 from zarr.testing.stateful import ZarrHierarchyStateMachine
 
 import icechunk
-from icechunk import (
-    IcechunkStore,
-    ManifestConfig,
-    ManifestSplitCondition,
-    ManifestSplitDimCondition,
-    ManifestSplittingConfig,
-    Repository,
-    RepositoryConfig,
-    SpecVersion,
-)
+from icechunk import IcechunkStore, Repository, RepositoryConfig, SpecVersion
+from tests.layouts import layouts
 from tests.places import PLACES, places
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import DataObject, SearchStrategy
-
-
-def configuration(split_size: int | None, threshold: int) -> RepositoryConfig:
-    """Chunks of at most `threshold` bytes inline, manifests cut after `split_size` chunks along each axis."""
-    if split_size is None:
-        return RepositoryConfig(inline_chunk_threshold_bytes=threshold)
-    splitting = ManifestSplittingConfig.from_dict(
-        {ManifestSplitCondition.AnyArray(): {ManifestSplitDimCondition.Any(): split_size}}
-    )
-    return RepositoryConfig(
-        inline_chunk_threshold_bytes=threshold, manifest=ManifestConfig(splitting=splitting)
-    )
-
-
-def configurations() -> SearchStrategy[RepositoryConfig]:
-    return st.builds(configuration, st.none() | st.integers(1, 5), st.sampled_from([0, 8, 512]))
+    from hypothesis.strategies import DataObject
 
 
 def contents(store: IcechunkStore) -> dict[str, bytes]:
@@ -69,7 +45,7 @@ class IcechunkHierarchy(ZarrHierarchyStateMachine):
         super().__init__(self.repo.writable_session("main").store)
         self.snapshots: list[tuple[str, dict[str, bytes]]] = []
 
-    @initialize(config=configurations())
+    @initialize(config=layouts())
     def init_store(self, config: RepositoryConfig) -> None:
         self.reopen(config)
         super().init_store()
@@ -104,7 +80,7 @@ class IcechunkHierarchy(ZarrHierarchyStateMachine):
         self.compare_with_model()
         self.remember()
 
-    @rule(config=configurations())
+    @rule(config=layouts())
     @precondition(lambda self: not self.store.session.has_uncommitted_changes)
     def reopen(self, config: RepositoryConfig) -> None:
         note(f"opened again with {config.manifest} and {config.inline_chunk_threshold_bytes}")
