@@ -87,6 +87,14 @@ def read(session: icechunk.Session, name: str) -> Any:
     return zarr.open_array(session.store, path=name, mode="r")[...]
 
 
+async def read_part_async(array: Any, selection: Any) -> Any:
+    return await array.getitem(selection)
+
+
+def read_part(array: Any, selection: Any) -> Any:
+    return array[selection]
+
+
 async def get_key_async(session: icechunk.Session, key: str) -> bytes | None:
     value = await session.store.get(key, default_buffer_prototype())
     return None if value is None else value.to_bytes()

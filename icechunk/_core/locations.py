@@ -103,11 +103,22 @@ class Containers(msgspec.Struct, frozen=True):
         """A quick test for locations that are certainly stored as they are and pass `check`."""
         patterns = []
         for container in self.usable:
-            prefix = container.url_prefix
-            if _takes_any_key(container.store) and is_stored_verbatim(prefix):
-                patterns.append(re.escape(prefix))
-            elif _SAFE_PREFIX.fullmatch(prefix):
-                patterns.append(rf"{re.escape(prefix)}{_SAFE_PATH}(?!\.)[A-Za-z0-9_.+,=@~!-]+\Z")
+            if _takes_any_key(container.store):
+                rest = ""
+            elif _SAFE_PREFIX.fullmatch(container.url_prefix):
+                rest = rf"{_SAFE_PATH}(?!\.)[A-Za-z0-9_.+,=@~!-]+\Z"
+            else:
+                continue
+            starts = (
+                [container.url_prefix]
+                if container.name is None
+                else [container.url_prefix, f"vcc://{container.name}/"]
+            )
+            patterns += [
+                re.escape(start) + rest
+                for start in starts
+                if start[:5] == "file:" or is_stored_verbatim(start)
+            ]
         return re.compile("|".join(patterns) or r"(?!)").match
 
     def resolve(self, location: str) -> Resolved:

@@ -194,35 +194,46 @@ def _checksum_of(spec: VirtualChunkSpec) -> str | datetime | None:
     return spec.last_updated_at_checksum if spec.etag_checksum is None else spec.etag_checksum
 
 
-def _number(locations: Sequence[str], containers: Containers | None, *, may_be_absent: bool) -> _Numbered:
+def _number(locations: Sequence[Any], containers: Containers | None, *, may_be_absent: bool) -> _Numbered:
     distinct = dict.fromkeys(locations)
+    kinds = {type(location).__name__ for location in distinct if not isinstance(location, str)}
+    if kinds:
+        raise TypeError(f"locations must be str, not {' or '.join(sorted(kinds))}")
     is_fine = is_stored_verbatim if containers is None else containers.verbatim_test()
-    try:
-        plain = all(map(is_fine, distinct))
-    except TypeError:
-        kinds = sorted({type(location).__name__ for location in distinct} - {"str"})
-        raise TypeError(f"locations must be str, not {' or '.join(kinds)}") from None
-    if plain and len(distinct) == len(locations):
-        return _Numbered(list(distinct), np.arange(len(locations)), "")
+    reason = ""
+    if all(map(is_fine, distinct)):
+        stored = list(distinct)
+        if len(stored) == len(locations):
+            return _Numbered(stored, np.arange(len(stored)), reason)
+        numbers = dict(zip(stored, range(len(stored)), strict=True))
+    else:
+        numbers, stored, reason = _verdicts(distinct, containers, may_be_absent=may_be_absent)
+    which = np.fromiter(map(numbers.__getitem__, locations), np.int64, len(locations))
+    return _Numbered(stored, which, reason)
+
+
+def _verdicts(
+    locations: Iterable[str], containers: Containers | None, *, may_be_absent: bool
+) -> tuple[dict[str, int], list[str], str]:
+    """Number locations, each the long way; the numbers, what is stored, why the first one is rejected."""
     numbers: dict[str, int] = {}
     stored: list[str] = []
     reason = ""
-    for location in distinct:
-        number = len(stored)
+    for location in locations:
         if may_be_absent and not location:
-            number = _ABSENT
-        else:
-            stored_as = parse_location(location)
+            numbers[location] = _ABSENT
+            continue
+        stored_as = parse_location(location)
+        try:
             if containers is not None:
-                try:
-                    containers.check(stored_as)
-                except InvalidInputError as error:
-                    number, reason = _REJECTED, reason or error.message
-            if number >= 0:
-                stored.append(stored_as)
-        numbers[location] = number
-    which = np.fromiter(map(numbers.__getitem__, locations), np.int64, len(locations))
-    return _Numbered(stored, which, reason)
+                containers.check(stored_as)
+        except InvalidInputError as error:
+            numbers[location] = _REJECTED
+            reason = reason or error.message
+        else:
+            numbers[location] = len(stored)
+            stored.append(stored_as)
+    return numbers, stored, reason
 
 
 def _checked(

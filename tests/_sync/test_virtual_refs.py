@@ -1,0 +1,707 @@
+# Generated from tests/_async/test_virtual_refs.py by tools/make_sync.py; edit that file.
+"""References to chunks in other files: setting them, one by one and in bulk, and getting them out again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import icechunk
+from icechunk import (
+    ChunkType,
+    InvalidInputError,
+    NodeNotFoundError,
+    ReadOnlyError,
+    Repository,
+    RepositoryConfig,
+    Session,
+    SessionStateError,
+    VirtualChunkContainer,
+    VirtualChunkSpec,
+    local_filesystem_store,
+)
+from icechunk.credentials import LocalFileSystemAccess
+from tests.arrays import (
+    create_array,
+    delete_key,
+    delete_node,
+    open_array,
+    read,
+    read_part,
+    reshape_document,
+    set_key,
+    write,
+)
+
+BYTES = bytes(range(200))
+NEXT_HOUR = datetime(2001, 9, 9, 1, 46, 40, tzinfo=UTC)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory with two files that somebody else made."""
+    directory = tmp_path / "files"
+    directory.mkdir()
+    for name in ("one.bin", "two.bin"):
+        (directory / name).write_bytes(BYTES)
+        os.utime(directory / name, (1e9, 1e9))
+    return directory
+
+
+@pytest.fixture(params=[1, 2])
+def spec_version(request: pytest.FixtureRequest) -> int:
+    version: int = request.param
+    return version
+
+
+def config_for(files: Path, **changes: Any) -> RepositoryConfig:
+    config = RepositoryConfig(**changes)
+    config.set_virtual_chunk_container(
+        VirtualChunkContainer(f"file://{files}/", local_filesystem_store(str(files)), name="files")
+    )
+    return config
+
+
+def repository(files: Path, spec_version: int = 2, **changes: Any) -> Repository:
+    return Repository.create(
+        icechunk.in_memory_storage(),
+        config_for(files, **changes),
+        {f"file://{files}/": LocalFileSystemAccess},
+        spec_version=spec_version,
+    )
+
+
+def writing(files: Path, shape: tuple[int, ...] = (8,), chunk: int = 2) -> Session:
+    """A session with an array of bytes, `g/a`."""
+    session = (repository(files)).writable_session("main")
+    create_array(session, "g/a", shape, chunks=(chunk,) * len(shape), dtype="u1")
+    return session
+
+
+def column(*numbers: int) -> np.ndarray[Any, Any]:
+    return np.array(numbers, "u8")
+
+
+# One by one
+
+
+def test_a_chunk_is_a_range_of_a_file(files: Path, spec_version: int) -> None:
+    """Before a commit and after it, in both formats."""
+    repo = repository(files, spec_version)
+    session = repo.writable_session("main")
+    create_array(session, "a", (6,), chunks=(2,), dtype="u1", fill_value=9)
+    session.store.set_virtual_ref("a/c/0", f"file://{files}/one.bin", offset=10, length=2)
+    session.store.set_virtual_ref("a/c/2", "vcc://files/two.bin", offset=198, length=2)
+    assert (read(session, "a")).tolist() == [10, 11, 9, 9, 198, 199]
+    session.commit("refer")
+    reader = repo.readonly_session("main")
+    assert (read(reader, "a")).tolist() == [10, 11, 9, 9, 198, 199]
+    assert reader.chunk_type("/a", [2]) is ChunkType.virtual
+    assert reader.all_virtual_chunk_locations() == [
+        f"file://{files}/one.bin",
+        f"file://{files}/two.bin",
+    ]
+
+
+def test_an_array_without_dimensions(files: Path) -> None:
+    session = writing(files, ())
+    session.store.set_virtual_ref("g/a/c", f"file://{files}/one.bin", offset=7, length=1)
+    assert read(session, "g/a") == 7
+    session.store.set_virtual_refs_arr(
+        "g/a", (), [f"file://{files}/one.bin"], column(8), column(1)
+    )
+    assert read(session, "g/a") == 8
+
+
+def test_a_reference_takes_the_place_of_what_there_was(files: Path) -> None:
+    """Pitfall 71: and what is written or deleted afterwards that of the reference."""
+    session = writing(files)
+    array = open_array(session, "g/a")
+    write(array, slice(0, 8), 1)
+    for index in range(3):
+        session.store.set_virtual_ref(
+            f"g/a/c/{index}", f"file://{files}/one.bin", offset=20 + index, length=2
+        )
+    write(array, slice(2, 4), 5)
+    delete_key(session, "g/a/c/2")
+    assert (read(session, "g/a")).tolist() == [20, 21, 5, 5, 0, 0, 1, 1]
+    session.commit("mixed")
+    assert (read(session, "g/a")).tolist() == [20, 21, 5, 5, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("location", "stored"),
+    [
+        ("s3://user@bucket:9000/a//b/../c.nc?version=1#part", None),
+        ("https://host:8443/a%20b/%25.nc", None),
+        ("GS://bucket/key", "gs://bucket/key"),
+        ("abfs://container/key", None),
+    ],
+)
+def test_locations_are_kept(files: Path, location: str, stored: str | None) -> None:
+    """Pitfalls 61 to 63: user names, ports, queries, fragments, `//`, `..` and escapes stay as they are."""
+    session = writing(files)
+    store = session.store
+    store.set_virtual_ref("g/a/c/0", location, offset=0, length=1, validate_container=False)
+    store.set_virtual_refs(
+        "g/a", [VirtualChunkSpec([1], location, 0, 1)], validate_containers=False
+    )
+    store.set_virtual_refs_arr(
+        "g/a", (1,), [location], column(0), column(1), validate_containers=False, arr_offset=(2,)
+    )
+    session.commit("kept")
+    assert session.all_virtual_chunk_locations() == [stored or location] * 3
+
+
+@pytest.mark.parametrize(
+    ("checksum", "etag", "seconds"),
+    [
+        ('"an etag"', '"an etag"', None),
+        (datetime(2020, 1, 1, 0, 0, 5, 999_999, tzinfo=UTC), None, 1577836805),
+        (datetime(2020, 1, 1, 2, 0, 5, tzinfo=timezone(timedelta(hours=2))), None, 1577836805),
+        (None, None, None),
+    ],
+)
+def test_checksums_are_kept(files: Path, checksum: Any, etag: Any, seconds: Any) -> None:
+    """Etags as they are given, times in whole seconds; by every setter, and through a commit."""
+    session = writing(files)
+    place = f"file://{files}/one.bin"
+    session.store.set_virtual_ref("g/a/c/0", place, offset=1, length=2, checksum=checksum)
+    session.store.set_virtual_refs_arr(
+        "g/a", (1,), [place], column(1), column(2), arr_offset=(1,), checksum=checksum
+    )
+    moment = checksum if isinstance(checksum, datetime) else None
+    session.store.set_virtual_refs(
+        "g/a", [VirtualChunkSpec([2], place, 1, 2, etag, moment), VirtualChunkSpec([3], place, 1, 2)]
+    )
+    session.commit("checks")
+    for index in range(4):
+        found = session._keys.chunks.find("/g/a", (index,))
+        assert found is not None
+        wanted = (etag, seconds) if index < 3 else (None, None)
+        assert (found.etag, found.last_modified) == wanted
+
+
+def test_of_two_checksums_the_etag_counts(files: Path) -> None:
+    session = writing(files)
+    spec = VirtualChunkSpec([0], f"file://{files}/one.bin", 0, 2, "etag", NEXT_HOUR)
+    session.store.set_virtual_refs("g/a", [spec])
+    found = session._keys.chunks.find("/g/a", (0,))
+    assert found is not None
+    assert (found.etag, found.last_modified) == ("etag", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "location", "changes", "error", "kind"),
+    [
+        ("g/a/zarr.json", "", {}, SessionStateError, "not-allowed"),
+        ("g/a/.zarray", "", {}, SessionStateError, "not-allowed"),
+        ("nonsense", "", {}, InvalidInputError, "invalid-key"),
+        ("nope/c/0", "one.bin", {}, NodeNotFoundError, "node-not-found"),
+        ("g/c/0", "one.bin", {}, InvalidInputError, "not-an-array"),
+        ("g/a/c/4", "one.bin", {}, InvalidInputError, "invalid-chunk-index"),
+        ("g/a/c/0/0", "one.bin", {}, InvalidInputError, "invalid-chunk-index"),
+        ("g/a/c/0", "one.bin", {"length": 0}, InvalidInputError, "zero-length-chunk"),
+        ("g/a/c/0", "/one.bin", {}, InvalidInputError, "invalid-virtual-ref"),
+        ("g/a/c/0", "one.bin", {"checksum": ""}, InvalidInputError, "invalid-virtual-ref"),
+        ("g/a/c/0", "one.bin", {"checksum": 5}, TypeError, None),
+        ("g/a/c/0", "one.bin", {"checksum": datetime(2020, 1, 1)}, TypeError, None),
+        ("g/a/c/0", "one.bin", {"checksum": datetime(1960, 1, 1, tzinfo=UTC)}, OverflowError, None),
+        ("g/a/c/0", "one.bin", {"offset": -1}, OverflowError, None),
+        ("g/a/c/0", "one.bin", {"length": 2**64}, OverflowError, None),
+        ("g/a/c/0", "one.bin", {"offset": 1.0}, TypeError, None),
+    ],
+)
+def test_what_is_no_reference_is_refused(
+    files: Path, key: str, location: str, changes: dict[str, Any], error: type[Exception], kind: str | None
+) -> None:
+    session = writing(files)
+    before = session.status()
+    arguments: dict[str, Any] = {"offset": 0, "length": 2, **changes}
+    with pytest.raises(error) as caught:
+        session.store.set_virtual_ref(key, f"file://{files}/{location}", **arguments)
+    assert getattr(caught.value, "kind", None) == kind
+    assert session.status() == before
+
+
+@pytest.mark.parametrize(
+    ("location", "kind", "kind_unchecked"),
+    [
+        ("", "invalid-virtual-ref", "invalid-virtual-ref"),
+        ("relative/path", "invalid-virtual-ref", "invalid-virtual-ref"),
+        ("s3:///no-bucket", "invalid-virtual-ref", "invalid-virtual-ref"),
+        ("vcc:///no-name", "no-container-for-virtual-chunk", "no-container-for-virtual-chunk"),
+        ("s3://bucket/key", "no-container-for-virtual-chunk", None),
+        ("vcc://nobody/key", "no-container-for-virtual-chunk", None),
+        ("vcc://files/../key", "invalid-virtual-ref", None),
+        ("file:///elsewhere/key", "no-container-for-virtual-chunk", None),
+    ],
+)
+def test_locations_are_checked(
+    files: Path, location: str, kind: str, kind_unchecked: str | None
+) -> None:
+    """What is no location is refused in any case, what no container serves unless it is asked not to."""
+    store = (writing(files)).store
+    with pytest.raises(InvalidInputError) as caught:
+        store.set_virtual_ref("g/a/c/0", location, offset=0, length=1)
+    assert caught.value.kind == kind
+    if kind_unchecked is None:
+        store.set_virtual_ref("g/a/c/0", location, offset=0, length=1, validate_container=False)
+        return
+    with pytest.raises(InvalidInputError) as caught:
+        store.set_virtual_ref("g/a/c/0", location, offset=0, length=1, validate_container=False)
+    assert caught.value.kind == kind_unchecked
+
+
+def test_a_neighbour_whose_name_begins_alike_is_not_served(files: Path) -> None:
+    """Pitfall 64: a prefix ends with a slash."""
+    store = (writing(files)).store
+    with pytest.raises(InvalidInputError, match="no matching virtual chunk container"):
+        store.set_virtual_ref("g/a/c/0", f"file://{files}-production/x", offset=0, length=1)
+    with pytest.raises(ValueError, match="must end with `/`"):
+        RepositoryConfig().set_virtual_chunk_container(
+            VirtualChunkContainer(f"file://{files}", local_filesystem_store(str(files)))
+        )
+
+
+# In bulk
+
+
+def test_many_references(files: Path, spec_version: int) -> None:
+    """By specs and by columns, in both formats, with what is absent left out."""
+    repo = repository(files, spec_version)
+    session = repo.writable_session("main")
+    for name in ("specs", "columns"):
+        create_array(session, name, (6, 4), chunks=(2, 2), dtype="u1", fill_value=9)
+    places = [f"file://{files}/one.bin", "vcc://files/two.bin", "", f"file://{files}/one.bin", "", ""]
+    specs = [
+        VirtualChunkSpec([number // 2, number % 2], place, 10 * number, 4)
+        for number, place in enumerate(places)
+        if place
+    ]
+    assert session.store.set_virtual_refs("specs", specs) is None
+    rejected = session.store.set_virtual_refs_arr(
+        "/columns", (3, 2), places, 10 * np.arange(6, dtype="u8"), column(4, 4, 0, 4, 0, 0)
+    )
+    assert rejected is None
+    session.commit("refer")
+    reader = repo.readonly_session("main")
+    wanted = [
+        [0, 1, 10, 11],
+        [2, 3, 12, 13],
+        [9, 9, 30, 31],
+        [9, 9, 32, 33],
+        [9, 9, 9, 9],
+        [9, 9, 9, 9],
+    ]
+    for name in ("specs", "columns"):
+        assert (read(reader, name)).tolist() == wanted
+
+
+def test_a_box_of_chunks(files: Path) -> None:
+    """What is appended starts somewhere else than at zero."""
+    session = writing(files, (8, 8))
+    places = [f"file://{files}/one.bin"] * 4
+    session.store.set_virtual_refs_arr(
+        "g/a", (2, 2), places, column(0, 4, 8, 12), column(4, 4, 4, 4), arr_offset=(2, 1)
+    )
+    found = {at for at in session.chunk_coordinates("/g/a")}
+    assert found == {(2, 1), (2, 2), (3, 1), (3, 2)}
+    assert (read(session, "g/a"))[4:, 2:6].tolist() == [
+        [0, 1, 4, 5],
+        [2, 3, 6, 7],
+        [8, 9, 12, 13],
+        [10, 11, 14, 15],
+    ]
+
+
+@pytest.mark.parametrize(
+    "locations",
+    [
+        lambda places: places,
+        tuple,
+        np.array,
+        lambda places: np.array(places, object),
+        lambda places: [str(place.encode(), "utf-8") for place in places],
+    ],
+)
+@pytest.mark.parametrize(
+    "numbers", [np.asarray, list, lambda numbers: np.repeat(numbers, 2).astype("i4")[::2]]
+)
+def test_columns_of_many_kinds(
+    files: Path, locations: Callable[[list[str]], Any], numbers: Callable[[Any], Any]
+) -> None:
+    session = writing(files)
+    places = [f"file://{files}/one.bin", "", f"file://{files}/two.bin"]
+    session.store.set_virtual_refs_arr(
+        "g/a", (3,), locations(places), numbers(column(1, 2, 3)), numbers(column(2, 2, 2))
+    )
+    assert (read(session, "g/a")).tolist() == [1, 2, 0, 0, 3, 4, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "kind"),
+    [
+        ({"chunk_grid_shape": (3,)}, ValueError, None),
+        ({"chunk_grid_shape": (2, 2)}, InvalidInputError, "invalid-chunk-index"),
+        ({"chunk_grid_shape": (-4,)}, OverflowError, None),
+        ({"chunk_grid_shape": (4.0,)}, TypeError, None),
+        ({"chunk_grid_shape": None}, TypeError, None),
+        ({"locations": ["vcc://files/one.bin"] * 3}, ValueError, None),
+        ({"locations": ["vcc://files/one.bin"] * 3 + [None]}, TypeError, None),
+        ({"locations": ["vcc://files/one.bin"] * 3 + [b"vcc://files/one.bin"]}, TypeError, None),
+        ({"locations": ["vcc://files/one.bin"] * 3 + ["no url"]}, InvalidInputError, "invalid-virtual-ref"),
+        ({"locations": None}, TypeError, None),
+        ({"locations": "vcc:"}, TypeError, None),
+        ({"offsets": column(0, 2, 4)}, ValueError, None),
+        ({"lengths": column(2, 2, 2)}, ValueError, None),
+        ({"offsets": column(0, 2, 4, 6).reshape(2, 2)}, TypeError, None),
+        ({"offsets": np.arange(4.0)}, TypeError, None),
+        ({"offsets": np.array([0, 2, 4, -6])}, OverflowError, None),
+        ({"lengths": column(2, 2, 0, 2)}, InvalidInputError, "zero-length-chunk"),
+        ({"arr_offset": (0, 0)}, ValueError, None),
+        ({"arr_offset": ()}, ValueError, None),
+        ({"arr_offset": (-1,)}, OverflowError, None),
+        ({"arr_offset": (1,)}, InvalidInputError, "invalid-chunk-index"),
+        ({"arr_offset": (2**32 - 1,)}, InvalidInputError, "invalid-chunk-index"),
+        ({"checksum": 1}, TypeError, None),
+        ({"checksum": ""}, InvalidInputError, "invalid-virtual-ref"),
+        ({"array_path": "nope"}, NodeNotFoundError, "node-not-found"),
+        ({"array_path": "g"}, InvalidInputError, "not-an-array"),
+        ({"array_path": "../a"}, InvalidInputError, "invalid-path"),
+        ({"array_path": None}, TypeError, None),
+    ],
+)
+def test_columns_that_do_not_fit_change_nothing(
+    files: Path, changes: dict[str, Any], error: type[Exception], kind: str | None
+) -> None:
+    session = writing(files)
+    before = session.status()
+    arguments = {
+        "array_path": "g/a",
+        "chunk_grid_shape": (4,),
+        "locations": ["vcc://files/one.bin"] * 4,
+        "offsets": column(0, 2, 4, 6),
+        "lengths": column(2, 2, 2, 2),
+        **changes,
+    }
+    with pytest.raises(error) as caught:
+        session.store.set_virtual_refs_arr(**arguments)
+    assert getattr(caught.value, "kind", None) == kind
+    assert session.status() == before
+
+
+@pytest.mark.parametrize(
+    ("last", "error", "kind"),
+    [
+        (VirtualChunkSpec([4], "vcc://files/one.bin", 0, 2), InvalidInputError, "invalid-chunk-index"),
+        (VirtualChunkSpec([0, 0], "vcc://files/one.bin", 0, 2), InvalidInputError, "invalid-chunk-index"),
+        (VirtualChunkSpec([1], "vcc://files/one.bin", 0, 0), InvalidInputError, "zero-length-chunk"),
+        (VirtualChunkSpec([1], "", 0, 2), InvalidInputError, "invalid-virtual-ref"),
+        (VirtualChunkSpec([1], "vcc://files/one.bin", 0, 2, ""), InvalidInputError, "invalid-virtual-ref"),
+        (3, TypeError, None),
+        (None, TypeError, None),
+    ],
+)
+def test_specs_that_do_not_fit_change_nothing(
+    files: Path, last: Any, error: type[Exception], kind: str | None
+) -> None:
+    """Pitfall 47, and that the good ones are not stored before the bad one is found."""
+    session = writing(files)
+    before = session.status()
+    good = VirtualChunkSpec([0], "vcc://files/one.bin", 0, 2)
+    with pytest.raises(error) as caught:
+        session.store.set_virtual_refs("g/a", [good, last])
+    assert getattr(caught.value, "kind", None) == kind
+    assert session.status() == before
+
+
+@pytest.mark.parametrize("chunks", [None, "ab", {}, iter([])])
+def test_specs_come_in_a_list(files: Path, chunks: Any) -> None:
+    session = writing(files)
+    with pytest.raises(TypeError, match="list of VirtualChunkSpec"):
+        session.store.set_virtual_refs("g/a", chunks)
+
+
+def test_rejected_specs_are_hard_to_miss(files: Path) -> None:
+    """Pitfall 66: they are returned, and there is a warning; the others are stored."""
+    session = writing(files)
+    specs = [
+        VirtualChunkSpec([3], "s3://bucket/key", 0, 2),
+        VirtualChunkSpec([0], f"file://{files}/one.bin", 4, 2),
+        VirtualChunkSpec([9], "vcc://files//key", 0, 0),
+    ]
+    with pytest.warns(UserWarning, match=r"2 of 3 virtual references of `/g/a`.* at \[3\].*s3://") as caught:
+        assert session.store.set_virtual_refs("g/a", specs) == [(3,), (9,)]
+    assert caught[0].filename == __file__
+    assert (read(session, "g/a")).tolist() == [4, 5, 0, 0, 0, 0, 0, 0]
+
+
+def test_rejected_columns_are_hard_to_miss(files: Path) -> None:
+    """Pitfall 66, and that what is absent is not rejected."""
+    session = writing(files)
+    places = [f"file://{files}/one.bin", "", "vcc://nobody/key"]
+    arguments: dict[str, Any] = {"arr_offset": (1,), "checksum": NEXT_HOUR}
+    with pytest.warns(UserWarning, match=r"1 of 2 virtual references.* at \[3\].*nobody") as caught:
+        rejected = session.store.set_virtual_refs_arr(
+            "g/a", (3,), places, column(4, 0, 0), column(2, 0, 2), **arguments
+        )
+    assert rejected == [(3,)]
+    assert caught[0].filename == __file__
+    assert (read(session, "g/a")).tolist() == [0, 0, 4, 5, 0, 0, 0, 0]
+    stored = session.store.set_virtual_refs_arr(
+        "g/a", (3,), places, column(4, 0, 0), column(2, 0, 2), **arguments, validate_containers=False
+    )
+    assert stored is None
+
+
+@pytest.mark.filterwarnings("error:.*rejected:UserWarning")
+def test_a_warning_made_an_error_comes_before_anything_is_stored(files: Path) -> None:
+    session = writing(files)
+    before = session.status()
+    with pytest.raises(UserWarning, match="rejected and not stored"):
+        session.store.set_virtual_refs_arr(
+            "g/a", (2,), [f"file://{files}/one.bin", "s3://b/k"], column(0, 0), column(2, 2)
+        )
+    assert session.status() == before
+
+
+def test_nothing_to_store_is_no_change(files: Path) -> None:
+    repo = repository(files)
+    session = repo.writable_session("main")
+    create_array(session, "a", (0,), chunks=(2,), dtype="u1")
+    session.commit("array")
+    session = repo.writable_session("main")
+    session.store.set_virtual_refs("a", [])
+    session.store.set_virtual_refs_arr("a", (0,), [], column(), column())
+    session.store.set_virtual_refs_arr("a", (1,), [""], column(0), column(0))
+    assert not session.has_uncommitted_changes
+    with pytest.raises(NodeNotFoundError):
+        session.store.set_virtual_refs("nope", [])
+
+
+def test_the_last_of_several_for_one_chunk_counts(files: Path) -> None:
+    session = writing(files)
+    place = f"file://{files}/one.bin"
+    specs = [VirtualChunkSpec([n % 2], place, 10 * n, 2) for n in (4, 2, 3, 1, 5)]
+    session.store.set_virtual_refs("g/a", specs)
+    assert (read(session, "g/a"))[:4].tolist() == [20, 21, 50, 51]
+
+
+def test_a_store_that_reads_sets_nothing(files: Path) -> None:
+    repo = repository(files)
+    session = repo.writable_session("main")
+    create_array(session, "a", (2,), chunks=(2,), dtype="u1")
+    limited = session.store.with_read_only(True)
+    session.commit("array")
+    for store in ((repo.readonly_session("main")).store, limited):
+        with pytest.raises(ReadOnlyError) as caught:
+            store.set_virtual_ref("a/c/0", "vcc://files/x", offset=0, length=2)
+        assert caught.value.kind == "read-only-store"
+        with pytest.raises(ReadOnlyError) as caught:
+            store.set_virtual_refs("a", [])
+        assert caught.value.kind == "read-only-store"
+        with pytest.raises(ReadOnlyError) as caught:
+            store.set_virtual_refs_arr("a", (0,), [], column(), column())
+        assert caught.value.kind == "read-only-store"
+    mover = repo.rearrange_session("main")
+    with pytest.raises(SessionStateError) as refused:
+        mover.store.set_virtual_refs("a", [])
+    assert refused.value.kind == "rearrange-session-only"
+
+
+def test_more_references_than_are_checked_at_once(files: Path) -> None:
+    """Above a size they are checked in a thread; what is wrong is found there as well."""
+    session = writing(files, (2**17,), 1)
+    count = 2**17
+    offsets, lengths = np.arange(count, dtype="u8") % 200, np.ones(count, "u8")
+    places = [f"file://{files}/{('one', 'two')[number % 2]}.bin" for number in range(count)]
+    session.store.set_virtual_refs_arr("g/a", (count,), places, offsets, lengths)
+    lengths[77_777] = 0
+    with pytest.raises(InvalidInputError, match="77777"):
+        session.store.set_virtual_refs_arr("g/a", (count,), places, offsets, lengths)
+    session.commit("many")
+    array = open_array(session, "g/a", "r")
+    assert (read_part(array, slice(198, 202))).tolist() == [198, 199, 0, 1]
+    places = session.all_virtual_chunk_locations()
+    assert len(places) == count
+    assert len(set(map(id, places))) == 2
+
+
+def test_setters_take_turns_with_other_threads(files: Path) -> None:
+    """Threads that write chunks, and one that sets references of others: nothing is lost."""
+    session = writing(files, (64,), 1)
+    store = session.store
+    place = f"file://{files}/one.bin"
+
+    def refer() -> None:
+        for start in range(0, 64, 16):
+            store.set_virtual_refs_arr(
+                "g/a",
+                (8,),
+                [place] * 8,
+                np.arange(start, start + 8, dtype="u8"),
+                np.ones(8, "u8"),
+                arr_offset=(start,),
+            )
+
+    thread = threading.Thread(target=refer)
+    thread.start()
+    array = open_array(session, "g/a")
+    for start in range(8, 64, 16):
+        write(array, slice(start, start + 8), np.arange(start, start + 8, dtype="u1"))
+    thread.join()
+    assert (read(session, "g/a")).tolist() == list(range(64))
+
+
+# Getting them out again
+
+
+def batches(session: Session, *args: Any) -> list[Any]:
+    return [batch for batch in session.store.array_chunk_iterator(*args)]
+
+
+def test_references_come_out_as_columns(files: Path) -> None:
+    """Kinds, places, ranges and inline bytes: first what the session has, then what was committed."""
+    repo = repository(files, inline_chunk_threshold_bytes=4)
+    session = repo.writable_session("main")
+    create_array(session, "a", (4, 2), chunks=(1, 2), dtype="i4")
+    set_key(session, "a/c/0/0", b"1234")
+    set_key(session, "a/c/1/0", b"12345678")
+    session.store.set_virtual_ref("a/c/2/0", "vcc://files/one.bin", offset=16, length=8)
+    session.commit("one of each")
+    session = repo.writable_session("main")
+    session.store.set_virtual_ref("a/c/3/0", f"file://{files}/two.bin", offset=8, length=8)
+    delete_key(session, "a/c/0/0")
+    set_key(session, "a/c/1/0", b"4321")
+    (batch,) = batches(session, "a")
+    coordinates, kinds, places, offsets, lengths, inlined = batch
+    assert coordinates.tolist() == [[1, 0], [3, 0], [2, 0]]
+    assert [ChunkType(int(kind)) for kind in kinds] == [
+        ChunkType.inline,
+        ChunkType.virtual,
+        ChunkType.virtual,
+    ]
+    assert places == ["", f"file://{files}/two.bin", f"file://{files}/one.bin"]
+    assert offsets.tolist() == [0, 8, 16]
+    assert lengths.tolist() == [4, 8, 8]
+    assert inlined == {0: b"4321"}
+    assert [column.dtype.str for column in (coordinates, kinds, offsets, lengths)] == [
+        "<u4",
+        "|u1",
+        "<u8",
+        "<u8",
+    ]
+    assert [type(places), type(inlined), type(inlined[0])] == [list, dict, bytes]
+
+    reader = repo.readonly_session("main")
+    ((_, kinds, places, _, _, inlined),) = batches(reader, "/a")
+    assert kinds.tolist() == [3, 1, 2]
+    assert inlined == {0: b"1234"}
+    assert [len(place) for place in places[:2]] == [0, 20]
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 7), (3, [3, 3, 1]), (7, [7]), (100, [7])])
+def test_batches_are_full(files: Path, batch_size: int, sizes: list[int]) -> None:
+    """Whatever they are put together from: the session, and several manifests."""
+    config = config_for(files)
+    condition = icechunk.ManifestSplitCondition.AnyArray()
+    split = icechunk.ManifestSplittingConfig.from_dict(
+        {condition: {icechunk.ManifestSplitDimCondition.Any(): 2}}
+    )
+    config.manifest = icechunk.ManifestConfig(splitting=split)
+    repo = Repository.create(icechunk.in_memory_storage(), config)
+    session = repo.writable_session("main")
+    create_array(session, "a", (8,), chunks=(1,), dtype="u1")
+    places = ["vcc://files/one.bin"] * 6
+    session.store.set_virtual_refs_arr("a", (6,), places, np.arange(6), np.ones(6, "u8"))
+    session.commit("six")
+    session = repo.writable_session("main")
+    session.store.set_virtual_ref("a/c/7", "vcc://files/two.bin", offset=7, length=1)
+    set_key(session, "a/c/1", b"x")
+    found = batches(session, "a", batch_size)
+    assert [len(batch[0]) for batch in found] == sizes
+    rows = np.concatenate([batch[0] for batch in found])[:, 0].tolist()
+    assert rows == [1, 7, 0, 2, 3, 4, 5]
+    firsts = [sum(sizes[:number]) for number in range(len(sizes))]
+    inlined = [first + row for first, batch in zip(firsts, found, strict=True) for row in batch[5]]
+    assert inlined == [0]
+    assert [place for batch in found for place in batch[2]][1] == f"file://{files}/two.bin"
+
+
+def test_where_there_is_no_array_there_are_no_batches(files: Path) -> None:
+    session = writing(files)
+    for path in ("g", "/", "nope", "g/a"):
+        assert batches(session, path) == []
+    with pytest.raises(ValueError, match="at least 1"):
+        batches(session, "g/a", 0)
+    with pytest.raises(TypeError):
+        batches(session, "g/a", 1.5)
+
+
+def test_what_cannot_be_read_is_not_listed(files: Path) -> None:
+    """Chunks outside of the grid of an array that has shrunk."""
+    session = writing(files)
+    places = ["vcc://files/one.bin"] * 4
+    session.store.set_virtual_refs_arr("g/a", (4,), places, np.arange(4), np.full(4, 2, "u8"))
+    reshape_document(session, "g/a", [4])
+    (batch,) = batches(session, "g/a")
+    assert batch[0].tolist() == [[0], [1]]
+    assert len(session.all_virtual_chunk_locations()) == 2
+
+
+def test_leaving_the_iteration_and_writing(files: Path) -> None:
+    """Pitfall 54: nothing is held, whether the iterator is closed or not."""
+    session = writing(files)
+    store = session.store
+    places = ["vcc://files/one.bin"] * 4
+    store.set_virtual_refs_arr("g/a", (4,), places, np.arange(4), np.full(4, 2, "u8"))
+    left = store.array_chunk_iterator("g/a", 1)
+    for batch in left:
+        assert batch[0].tolist() == [[0]]
+        break
+    array = open_array(session, "g/a")
+    write(array, slice(0, 2), 77)
+    store.set_virtual_ref("g/a/c/3", "vcc://files/two.bin", offset=0, length=2)
+    session.commit("written meanwhile")
+    assert [batch[0].tolist() for batch in left] == [[[1]], [[2]], [[3]]]
+    assert (read(session, "g/a")).tolist() == [77, 77, 1, 2, 2, 3, 0, 1]
+
+
+def test_all_locations(files: Path) -> None:
+    """One for each virtual chunk: arrays of the snapshot first, then new ones; nothing that was deleted."""
+    repo = repository(files)
+    session = repo.writable_session("main")
+    for name in ("b", "a", "gone"):
+        create_array(session, name, (4,), chunks=(1,), dtype="u1")
+        session.store.set_virtual_refs(
+            name, [VirtualChunkSpec([n], f"vcc://files/{name}", n, 1) for n in (2, 1)]
+        )
+    session.commit("refer")
+    session = repo.writable_session("main")
+    delete_node(session, "gone")
+    create_array(session, "0", (1,), chunks=(1,), dtype="u1")
+    session.store.set_virtual_ref("0/c/0", "vcc://files/0", offset=0, length=1)
+    session.store.set_virtual_ref("b/c/0", "vcc://files/new", offset=0, length=1)
+    base = f"file://{files}/"
+    wanted = [base + name for name in ("a", "a", "new", "b", "b", "0")]
+    assert session.all_virtual_chunk_locations() == wanted
+
+
+def test_a_container_that_is_gone_is_an_error(files: Path) -> None:
+    session = writing(files)
+    session.store.set_virtual_ref(
+        "g/a/c/0", "vcc://nobody/x", offset=0, length=1, validate_container=False
+    )
+    with pytest.raises(InvalidInputError, match='name="nobody"') as caught:
+        session.all_virtual_chunk_locations()
+    assert caught.value.kind == "no-container-for-virtual-chunk"
+    with pytest.raises(InvalidInputError, match='name="nobody"'):
+        batches(session, "g/a")
