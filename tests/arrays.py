@@ -95,13 +95,13 @@ def read_part(array: Any, selection: Any) -> Any:
     return array[selection]
 
 
-async def get_key_async(session: icechunk.Session, key: str) -> bytes | None:
-    value = await session.store.get(key, default_buffer_prototype())
+async def get_key_async(session: icechunk.Session, key: str, part: Any = None) -> bytes | None:
+    value = await session.store.get(key, default_buffer_prototype(), part)
     return None if value is None else value.to_bytes()
 
 
-def get_key(session: icechunk.Session, key: str) -> bytes | None:
-    value = session.store.get_sync(key, prototype=default_buffer_prototype())
+def get_key(session: icechunk.Session, key: str, part: Any = None) -> bytes | None:
+    value = session.store.get_sync(key, prototype=default_buffer_prototype(), byte_range=part)
     return None if value is None else value.to_bytes()
 
 

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 import icechunk
 from tests.s3_server import Proxy, running_proxy, running_s3_server
+from tests.virtual import make_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,12 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> icechunk.Storage:
 def spec_version(request: pytest.FixtureRequest) -> int:
     version: int = request.param
     return version
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A directory with files for virtual chunks; see `tests.virtual`."""
+    return make_files(tmp_path / "files")
 
 
 @pytest.fixture(scope="session")
