@@ -205,7 +205,8 @@ class Builder:
         fields : mapping of int to bytes, int or None
             By slot: bytes are a scalar (from `u32` and its like) or struct within the table, a number
             is the place of a child, None is an absent field. Scalars equal to their default are
-            written all the same: leave them out.
+            written all the same: leave them out. The table has its fields in this order where their
+            alignment allows.
         """
         values = {slot: value for slot, value in fields.items() if value is not None}
         shape = _shape_alone(
@@ -269,6 +270,36 @@ class Builder:
             rows["elements"] = vector[1]
         return own
 
+    def begin(self, former: Region | None = None) -> int:
+        """Begin a region, with all that a former one had; gives out the place from which its own count."""
+        # Where tables with numbers of 8 bytes start, so that a region that grows by them needs no padding.
+        self._reserve(0, 8, lead=4)
+        base = self._used
+        # What came before is out of reach: regions are moved as a whole.
+        self._vtables, self._shared = {}, {}
+        if former is not None:
+            self._reserve(len(former.content), 8, lead=4)
+            self._put(former.content)
+            self._vtables = {content: base + place for content, place in former.vtables.items()}
+        return base
+
+    def end(self, base: int) -> Region:
+        """Take a copy of what was written since a region began."""
+        self._reserve(0, 8, lead=4)
+        end = len(self._data) - base
+        vtables = {content: place - base for content, place in self._vtables.items()}
+        return Region(bytes(self._view[end - (self._used - base) : end]), vtables)
+
+    def offset(self, table: int, slot: int) -> int:
+        """How far behind the start of a table one of its fields is."""
+        # A vtable's position is that of its table less the number there: its place is more by that.
+        vtable = table + _I32.unpack_from(self._view, len(self._data) - table)[0]
+        return int(_U16.unpack_from(self._view, len(self._data) - vtable + 4 + 2 * slot)[0])
+
+    def overwrite(self, places: Places, values: Column) -> None:
+        """Put other scalars where some have been written."""
+        scatter(self._data, len(self._data) - places, values)
+
     def block(self, size: int) -> Block:
         """Take `size` words of 4 bytes for objects that are laid out by the caller."""
         self._reserve(4 * size, 8, lead=4)
@@ -312,6 +343,20 @@ class Builder:
             self._put(content)
             place = self._vtables[content] = self._used
         return place
+
+
+class Region(NamedTuple):
+    """A part of a buffer that refers to nothing outside of it, so that others can take it over.
+
+    Attributes
+    ----------
+    content : bytes
+    vtables : dict of bytes to int
+        Where each vtable is, counted from the end of the region like all places in it.
+    """
+
+    content: bytes
+    vtables: dict[bytes, int]
 
 
 class Block:
@@ -420,6 +465,9 @@ def _shape_alone(fields: tuple[tuple[int, int], ...]) -> _Alone:
     """The shape of `Builder.table`, from slots and sizes, where 0 stands for a reference."""
     sizes = {slot: size or 4 for slot, size in fields}
     offsets, size, alignment = _lay_out({slot: (n, _natural(n)) for slot, n in sizes.items()})
+    in_order, end = _lay_out_in_order(sizes)
+    if all((offset - 4) % _natural(sizes[slot]) == 0 for slot, offset in in_order.items()):
+        offsets, size = in_order, end
     given = dict(fields)
     form = Struct("<i" + "".join(f"{given[slot]}s" if given[slot] else "I" for slot in offsets))
     return _Alone(offsets, size, alignment, _vtable_content(offsets, size), form)
@@ -460,9 +508,7 @@ def _shape_in_row(
 def _shape_in_block(columns: tuple[tuple[int, np.dtype[Any]], ...], children: tuple[int, ...]) -> _Shape:
     """The shape of `Block.tables`."""
     sizes = {slot: dtype.itemsize for slot, dtype in columns} | dict.fromkeys(children, 4)
-    slots = sorted(sizes, key=lambda slot: -min(sizes[slot], 4))
-    *starts, size = accumulate([sizes[slot] for slot in slots], initial=4)
-    offsets = dict(zip(slots, starts, strict=True))
+    offsets, size = _lay_out_in_order(sizes)
     dtype = _row_dtype(*_members(columns, offsets), (size + 3) & ~3)
     return _Shape(offsets, size, 4, _vtable_content(offsets, size), dtype)
 
@@ -498,6 +544,13 @@ def _lay_out(shapes: Mapping[int, tuple[int, int]]) -> tuple[dict[int, int], int
         offsets[slot] = end
         end += shapes[slot][0]
     return offsets, end, max((4, *(alignment for _, alignment in shapes.values())))
+
+
+def _lay_out_in_order(sizes: Mapping[int, int]) -> tuple[dict[int, int], int]:
+    """Offsets and size for fields in the given order, but those of less than a word at the end."""
+    slots = sorted(sizes, key=lambda slot: -min(sizes[slot], 4))
+    *starts, size = accumulate([sizes[slot] for slot in slots], initial=4)
+    return dict(zip(slots, starts, strict=True)), size
 
 
 def _natural(size: int) -> int:

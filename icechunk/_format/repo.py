@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from icechunk._exceptions import ErrorKind, FormatError, RefNotFoundError, SnapshotNotFoundError
 from icechunk._format.flatbuffer_builder import Block, table_words
-from icechunk._format.flatbuffers import Builder, Reader, Table, Tables, u8, u64
+from icechunk._format.flatbuffers import Builder, Reader, Table, Tables, i32, u8, u32, u64
 from icechunk._format.repo_info import (
     MAIN_BRANCH,
     METADATA_ROW,
@@ -47,6 +48,7 @@ from icechunk._format.repo_info import (
     RepoStatus,
     SnapshotEntry,
     UpdateKind,
+    Written,
     build_repo,
     unknown_update,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "build_repo",
     "decode_repo",
     "encode_repo",
+    "write_repo",
 ]
 
 SPEC_VERSIONS = (1, 2)
@@ -258,7 +261,15 @@ def _read_flags(root: Table, slot: int) -> tuple[int, ...] | None:
 
 
 def encode_repo(info: RepoInfo) -> memoryview:
+    """Write the FlatBuffer of a repo object; raises as `write_repo` does."""
+    return write_repo(info)[0]
+
+
+def write_repo(info: RepoInfo) -> tuple[memoryview, RepoInfo]:
     """Write the FlatBuffer of a repo object.
+
+    Also gives out the same state with how it was encoded. States that come from it have few rows that it has
+    not, and for the time that these take the others are copied as they are.
 
     Raises
     ------
@@ -274,23 +285,27 @@ def encode_repo(info: RepoInfo) -> memoryview:
         raise RefNotFoundError(f"a repository needs a branch `{MAIN_BRANCH}`", ErrorKind.BRANCH_NOT_FOUND)
     rows = len(info.snapshot_rows) + len(info.metadata_rows) + len(info.update_rows)
     builder = Builder(len(info.pool) + len(info.added) + 32 * rows + 4096)
-    pool = _Pool(info)
+    updates, written_updates = _write_updates(builder, info)
+    snapshots, written_snapshots = _write_snapshots(builder, info)
     fields: dict[int, bytes | int | None] = {
-        7: _write_updates(builder, info, pool),
-        4: _write_snapshots(builder, info, pool),
+        7: updates,
+        4: snapshots,
         8: None if info.repo_before_updates is None else builder.string(info.repo_before_updates),
         6: _write_properties(builder, info.raw_metadata),
         5: _write_status(builder, info.status),
         3: builder.references(_write_texts(builder, sorted(info.deleted_tags))),
-        2: _write_refs(builder, info.branches, info.snapshot_rows["id"]),
-        1: _write_refs(builder, info.tags, info.snapshot_rows["id"]),
+        2: _write_refs(builder, info, info.branches),
+        1: _write_refs(builder, info, info.tags),
         0: u8(info.spec_version),
     }
     for slot, content in ((9, info.config), (12, info.extra)):
         fields[slot] = None if content is None else builder.bytes(content)
     for slot, flags in ((10, info.enabled_flags), (11, info.disabled_flags)):
         fields[slot] = None if flags is None else builder.vector(np.array(sorted(flags), "<u2"))
-    return builder.finish(builder.table(fields))
+    written = msgspec.structs.replace(
+        info, written_snapshots=written_snapshots, written_updates=written_updates
+    )
+    return builder.finish(builder.table(fields)), written
 
 
 class _Pool:
@@ -327,6 +342,9 @@ def _ends(sizes: Column) -> Places:
     return ends
 
 
+_FEW = 16
+"""Rows up to so many are written one by one, where the others need not be written."""
+
 _SNAPSHOT_WORDS = table_words(12, 4, 8, 4, 4, 4)
 _ITEM_WORDS = table_words(4, 4)
 _UPDATE_WORDS = table_words(1, 4, 8, 4)
@@ -337,12 +355,72 @@ for _kind, _fields in UPDATE_FIELDS.items():
 _VALUE_WORDS[UpdateKind.REPO_STATUS_CHANGED] += _STATUS_WORDS
 
 
-def _write_snapshots(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
+def _write_snapshots(builder: Builder, info: RepoInfo) -> tuple[int, Written]:
+    """The vector of snapshots. Of those that were encoded before, parents alone may stand elsewhere now."""
+    rows = info.snapshot_rows
+    former = info.written_snapshots
+    known = None if former is None else _find_rows(former.rows, rows)
+    if former is None or known is None:
+        base = builder.begin()
+        places = _write_all_snapshots(builder, info)
+        parents = places - builder.offset(int(places[0]), 1) if len(places) else places
+    else:
+        base = builder.begin(former.region)
+        places, parents = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        places[known], parents[known] = former.places + base, former.parents + base
+        is_new = np.ones(len(rows), bool)
+        is_new[known] = False
+        for row in np.flatnonzero(is_new).tolist():
+            place = places[row] = _write_snapshot(builder, info, row)
+            parents[row] = place - builder.offset(place, 1)
+        builder.overwrite(parents, rows["parent"])
+    written = Written(_without_parents(rows), places - base, parents - base, builder.end(base))
+    return builder.references(places), written
+
+
+def _find_rows(former: bytes, rows: Column) -> Places | None:
+    """Where each of some snapshots is; None unless all are there as they were, and few others are."""
+    keys = np.ascontiguousarray(rows["id"]).view("S12")
+    before = np.frombuffer(former, SNAPSHOT_ROW)
+    if not 0 <= len(rows) - len(before) <= _FEW:
+        return None
+    found = np.searchsorted(keys, np.ascontiguousarray(before["id"]).view("S12"))
+    if len(found) and found[-1] == len(rows):
+        return None
+    whole = f"V{SNAPSHOT_ROW.itemsize}"
+    same = _without_parents(rows.view(whole)[found].view(SNAPSHOT_ROW)) == former
+    return found if same else None
+
+
+def _without_parents(rows: Column) -> bytes:
+    alike = rows.copy()
+    alike["parent"] = 0
+    return alike.tobytes()
+
+
+def _write_snapshot(builder: Builder, info: RepoInfo, row: int) -> int:
+    """One snapshot, for which columns would take longer: a record as `_write_all_snapshots` writes it."""
+    snapshot_id, parent, flushed_at, message, start, count, pruned = info.snapshot_rows.item(row)
+    message = builder.string(info.text(message))
+    logs = builder.bytes(info.vector(pruned, 12), 12) if pruned else None
+    items = []
+    for name, value in info.metadata_rows[start : start + count].tolist()[::-1]:
+        content = builder.bytes(info.vector(value))
+        items.append(builder.table({0: builder.string(info.text(name)), 1: content}))
+    items_list = builder.references(items[::-1])
+    return builder.table(
+        {0: snapshot_id, 1: i32(parent), 2: u64(flushed_at), 3: message, 4: items_list, 5: logs}
+    )
+
+
+def _write_all_snapshots(builder: Builder, info: RepoInfo) -> Places:
     """Records of table, message, logs, list of metadata, and each item of it with name and value.
 
-    In the order of time, since neighbours in time are alike, and those in the order of ids are not.
+    In the order of time, newest first, since neighbours in time are alike, and those in the order of ids
+    are not.
     """
-    order = np.argsort(info.snapshot_rows["flushed_at"])
+    pool = _Pool(info)
+    order = np.argsort(info.snapshot_rows["flushed_at"])[::-1]
     rows = info.snapshot_rows[order]
     counts = rows["metadata_count"].astype(np.int64)
     bounds = _ends(counts)
@@ -375,12 +453,50 @@ def _write_snapshots(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
     pool.write(block, values_at, items["value"], values)
     places = np.empty(len(rows), np.int64)
     places[order] = block.places(at)
-    return builder.references(places)
+    return places
 
 
-def _write_updates(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
-    """Records of table, the table of its kind, backup, name and reason."""
+def _write_updates(builder: Builder, info: RepoInfo) -> tuple[int, Written]:
+    """The vector of updates. The newest is apart: its backup comes to be known with the next one."""
     rows = info.update_rows
+    former = info.written_updates
+    older = rows[1:].tobytes()
+    fresh = 0 if former is None else (len(older) - len(former.rows)) // UPDATE_ROW.itemsize
+    if former is None or fresh > _FEW or not older.endswith(former.rows):
+        base = builder.begin()
+        places = _write_all_updates(builder, info, rows[1:])
+    else:
+        base = builder.begin(former.region)
+        new = [_write_update(builder, info, row) for row in range(fresh, 0, -1)]
+        places = np.concatenate([np.array(new[::-1], np.int64), former.places + base])
+    written = Written(older, places - base, places[:0], builder.end(base))
+    newest = [_write_update(builder, info, 0)] if len(rows) else []
+    return builder.references(np.concatenate([np.array(newest, np.int64), places])), written
+
+
+def _write_update(builder: Builder, info: RepoInfo, row: int) -> int:
+    """One update, for which columns would take longer: a record as `_write_all_updates` writes it."""
+    values = dict(zip(UPDATE_ROW.names or (), info.update_rows.item(row), strict=True))
+    kind = values["kind"]
+    if kind not in UPDATE_FIELDS:
+        raise unknown_update(info.name, kind)
+    fields: dict[int, bytes | int | None] = {}
+    texts: dict[int, bytes | int | None] = {}
+    for slot, name in enumerate(UPDATE_FIELDS[kind]):
+        if name in ("name", "reason"):
+            texts[slot] = builder.string(info.text(values[name])) if values[name] else None
+        else:
+            fields[slot] = info.update_rows[name][row].tobytes()
+    backup = builder.string(info.text(values["backup"])) if values["backup"] else None
+    content = builder.table(fields | texts)
+    if kind == UpdateKind.REPO_STATUS_CHANGED:
+        content = builder.table({0: content})
+    return builder.table({2: u64(values["updated_at"]), 1: content, 3: backup, 0: u8(kind)})
+
+
+def _write_all_updates(builder: Builder, info: RepoInfo, rows: Column) -> Places:
+    """Records of table, the table of its kind, backup, name and reason."""
+    pool = _Pool(info)
     kinds = np.flatnonzero(np.bincount(rows["kind"])).tolist()
     for kind in kinds:
         if kind not in UPDATE_FIELDS:
@@ -416,22 +532,32 @@ def _write_updates(builder: Builder, info: RepoInfo, pool: _Pool) -> int:
     pool.write(block, backups_at, rows["backup"], backups)
     pool.write(block, names_at, rows["name"], names)
     pool.write(block, reasons_at, rows["reason"], reasons)
-    return builder.references(block.places(at))
+    return block.places(at)
 
 
-def _write_refs(builder: Builder, refs: Mapping[str, bytes], ids: Column) -> int:
-    if not refs:
-        return builder.references([])
+def _write_refs(builder: Builder, info: RepoInfo, refs: Mapping[str, bytes]) -> int:
     names = sorted(refs)  # The order of code points is that of UTF-8 bytes.
-    keys = np.ascontiguousarray(ids).view("S12")
+    if len(names) <= _FEW:
+        few = [info.snapshot_index(refs[name]) for name in names]
+        if None in few:
+            raise _lost_ref()
+        pairs = zip(names, few, strict=True)
+        return builder.references(
+            [builder.table({0: builder.string(name), 1: u32(row or 0)}) for name, row in pairs]
+        )
+    keys = np.ascontiguousarray(info.snapshot_rows["id"]).view("S12")
     wanted = np.array([refs[name] for name in names], "S12")
     rows = np.searchsorted(keys, wanted)
     if (rows == len(keys)).any() or (keys[rows] != wanted).any():
-        raise SnapshotNotFoundError(
-            "a branch or tag points to none of the snapshots", ErrorKind.SNAPSHOT_NOT_FOUND
-        )
+        raise _lost_ref()
     texts = _write_texts(builder, names)
     return builder.references(builder.tables(len(names), {1: rows.astype("<u4")}, {0: texts}))
+
+
+def _lost_ref() -> SnapshotNotFoundError:
+    return SnapshotNotFoundError(
+        "a branch or tag points to none of the snapshots", ErrorKind.SNAPSHOT_NOT_FOUND
+    )
 
 
 def _write_texts(builder: Builder, texts: list[str]) -> Places:

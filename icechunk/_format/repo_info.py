@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +26,8 @@ from icechunk._format.metadata import decode_property, encode_properties
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from icechunk._format.flatbuffers import Column
+    from icechunk._format.flatbuffer_builder import Region
+    from icechunk._format.flatbuffers import Column, Places
 
 MAIN_BRANCH = "main"
 """The branch that every repository has."""
@@ -162,6 +163,24 @@ UPDATE_FIELDS: dict[int, tuple[str, ...]] = {
 """The columns that hold the fields of each kind's table, by slot."""
 
 
+class Written(NamedTuple):
+    """Rows as they were encoded, so that they need not be encoded again.
+
+    Attributes
+    ----------
+    rows : bytes
+        What was encoded, less what may change.
+    places, parents : ndarray of int64
+        Where in the region the table of each row is; of snapshots, also where its parent is.
+    region : Region
+    """
+
+    rows: bytes
+    places: Places
+    parents: Places
+    region: Region
+
+
 class RepoInfo(msgspec.Struct, frozen=True, eq=False):
     """The state of a repository, never changed in place.
 
@@ -194,6 +213,8 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
         Kept for others.
     name : str
         Key of the object that this was read from, for errors.
+    written_snapshots, written_updates : Written or None
+        How this state, or one that it came from, was encoded.
     """
 
     spec_version: int
@@ -213,6 +234,8 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
     disabled_flags: tuple[int, ...] | None = None
     extra: bytes | None = None
     name: str = "repo"
+    written_snapshots: Written | None = None
+    written_updates: Written | None = None
 
     def __repr__(self) -> str:
         return (
@@ -298,7 +321,7 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
     def text(self, position: int) -> str:
         """The text at a position of the pool."""
         try:
-            return str(self._vector(position), "utf-8")
+            return str(self.vector(position), "utf-8")
         except UnicodeDecodeError as error:
             raise FormatError(
                 f"cannot read {self.name}: a text at {position} is not UTF-8", ErrorKind.INVALID_FILE_FORMAT
@@ -327,13 +350,13 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
         pool = _PoolWriter(self)
         row, items = _snapshot_row(pool, entry, parent, len(self.metadata_rows))
         new = np.array([row], SNAPSHOT_ROW)
-        rows = np.concatenate([self.snapshot_rows[:index], new, self.snapshot_rows[index:]])
+        rows = _concatenate(self.snapshot_rows[:index], new, self.snapshot_rows[index:])
         parents = rows["parent"]
         parents[parents >= index] += 1
         return msgspec.structs.replace(
             self,
             snapshot_rows=rows,
-            metadata_rows=np.concatenate([self.metadata_rows, np.array(items, METADATA_ROW)]),
+            metadata_rows=_concatenate(self.metadata_rows, np.array(items, METADATA_ROW)),
             added=pool.finish(),
         )
 
@@ -344,12 +367,12 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
         """
         pool = _PoolWriter(self)
         new = np.array([_update_row(pool, entry)], UPDATE_ROW)
-        rows = np.concatenate([new, self.update_rows])
+        rows = _concatenate(new, self.update_rows)
         if len(rows) > 1 and backup_of_previous is not None:
             rows["backup"][1] = pool.text(backup_of_previous)
         return msgspec.structs.replace(self, update_rows=rows, added=pool.finish())
 
-    def _vector(self, position: int, width: int = 1) -> bytes:
+    def vector(self, position: int, width: int = 1) -> bytes:
         """The content of a vector in the pool."""
         data = self.pool
         if position >= len(data):
@@ -361,14 +384,14 @@ class RepoInfo(msgspec.Struct, frozen=True, eq=False):
     def _snapshot_at(self, index: int) -> SnapshotEntry:
         row: Any = self.snapshot_rows.item(index)
         snapshot_id, parent, flushed_at, message, start, count, pruned = row
-        logs = self._vector(pruned, 12) if pruned else b""
+        logs = self.vector(pruned, 12) if pruned else b""
         return SnapshotEntry(
             snapshot_id,
             self.snapshot_rows["id"].item(parent) if parent >= 0 else None,
             flushed_at,
             self.text(message),
             {
-                self.text(name): decode_property(self._vector(value), 2, self.name)
+                self.text(name): decode_property(self.vector(value), 2, self.name)
                 for name, value in self.metadata_rows[start : start + count].tolist()
             },
             tuple(logs[at : at + 12] for at in range(0, len(logs), 12)),
@@ -479,6 +502,12 @@ class _PoolWriter:
     def finish(self) -> bytes:
         """What comes behind the pool now."""
         return b"".join(self._parts)
+
+
+def _concatenate(*parts: Column) -> Column:
+    """Rows behind each other, as plain bytes: NumPy copies records field by field."""
+    whole = f"V{parts[0].itemsize}"
+    return np.concatenate([part.view(whole) for part in parts]).view(parts[0].dtype)
 
 
 def _snapshot_not_found(snapshot_id: bytes) -> SnapshotNotFoundError:

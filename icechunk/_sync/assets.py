@@ -23,7 +23,7 @@ from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._format.header import IMPLEMENTATION, FileType, unwrap, wrap
 from icechunk._format.manifest import decode_manifest, encode_manifest
-from icechunk._format.repo import decode_repo, encode_repo
+from icechunk._format.repo import decode_repo, write_repo
 from icechunk._format.snapshot import ManifestFile, ManifestRef, decode_snapshot
 from icechunk._format.transaction_log import decode_transaction_log, encode_transaction_log
 from icechunk._io.concurrency import run_in_thread
@@ -204,9 +204,8 @@ class SyncAssets:
         """
         backend = self.backend()
         spec_version = int(info.spec_version)
-        data = wrap(
-            encode_repo(info), FileType.REPO_INFO, spec_version, self.cache.settings.compression_level
-        )
+        payload, info = write_repo(info)
+        data = wrap(payload, FileType.REPO_INFO, spec_version, self.cache.settings.compression_level)
         settings = self.cache.settings.storage
         try:
             version = backend.put_conditional(

@@ -31,6 +31,7 @@ from icechunk._format.repo import (
     build_repo,
     decode_repo,
     encode_repo,
+    write_repo,
 )
 
 OFFICIAL = unwrap((Path(__file__).parent / "official-repo").read_bytes(), FileType.REPO_INFO, "repo").payload
@@ -42,6 +43,7 @@ def contents(info: RepoInfo) -> dict[str, Any]:
     fields = msgspec.structs.asdict(info)
     for columns in ("snapshot_rows", "metadata_rows", "update_rows", "pool", "added", "raw_metadata"):
         del fields[columns]
+    del fields["written_snapshots"], fields["written_updates"]
     return fields | {
         "snapshots": list(info.snapshots()),
         "updates": list(info.updates()),
@@ -512,3 +514,49 @@ def test_round_trip(info: RepoInfo) -> None:
     assert contents(again) == contents(info)
     assert again.snapshot_ids() == sorted(again.snapshot_ids())
     assert encode_repo(again) == payload
+
+
+@given(states(), st.lists(st.tuples(entries(), st.booleans(), st.integers(1, 2**40)), max_size=24), st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_was_encoded_before_is_taken_over(
+    info: RepoInfo, steps: list[tuple[OpsEntry, bool, int]], data: st.DataObject
+) -> None:
+    """Rows copied from the last buffer, with ids that sort anywhere and a log that loses its end."""
+    payload, info = write_repo(info)
+    for number, (entry, writes, flushed_at) in enumerate(steps):
+        ids = info.snapshot_ids()
+        new_id = data.draw(st.binary(min_size=12, max_size=12))
+        if new_id in ids:
+            continue
+        parent_id = data.draw(st.sampled_from([None, *ids]))
+        entry_of = SnapshotEntry(new_id, parent_id, flushed_at, f"message {number}", {"a": number})
+        info = info.with_snapshot(entry_of).with_update(entry, f"backup {number}")
+        if data.draw(st.integers(0, 5)) == 0:
+            info = msgspec.structs.replace(info, update_rows=info.update_rows[:-1])
+        if writes:
+            payload, info = write_repo(info)
+            assert contents(decode_repo(payload)) == contents(info)
+            assert encode_repo(decode_repo(payload)) == encode_repo(
+                msgspec.structs.replace(info, written_snapshots=None, written_updates=None)
+            )
+
+
+def test_a_commit_encodes_its_own_rows_only() -> None:
+    first = SnapshotEntry(an_id(1000), None, 1, "first", {"a": [1, 2]}, (an_id(7), an_id(8)))
+    updates = [OpsEntry(UpdateKind.REPO_INITIALIZED, 1)]
+    info = build_repo(snapshots=[first], branches={"main": first.id}, status=ONLINE, updates=updates)
+    _, info = write_repo(info)
+    for number in range(40):
+        before = info
+        # Ids that come to stand before all others, so that each parent is another row now.
+        entry = SnapshotEntry(an_id(999 - number), info.branches["main"], number + 2, f"commit {number}")
+        update = OpsEntry(UpdateKind.NEW_COMMIT, number + 2, name="main", new_id=entry.id)
+        info = info.with_snapshot(entry).with_update(update, f"backup {number}")
+        info = msgspec.structs.replace(info, branches={"main": entry.id})
+        payload, info = write_repo(info)
+        assert contents(decode_repo(payload)) == contents(info)
+        assert info.written_updates is not None
+        assert before.written_updates is not None
+        assert info.written_updates.region.content.endswith(before.written_updates.region.content)
+    messages = [entry.message for entry in info.ancestry(info.branches["main"])]
+    assert messages == [*(f"commit {number}" for number in reversed(range(40))), "first"]
