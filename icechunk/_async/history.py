@@ -75,8 +75,8 @@ class AsyncHistory(AsyncReferences[SessionType]):
         UserWarning
             The log of a snapshot that has expired is lost, so that the diff lacks what it changed.
         """
-        one_selector(from_branch, from_tag, from_snapshot_id)
-        one_selector(to_branch, to_tag, to_snapshot_id)
+        one_selector(from_branch, from_tag, from_snapshot_id, "from_")
+        one_selector(to_branch, to_tag, to_snapshot_id, "to_")
         info = await self._repo_info_async()
         start = await self._target_async(info, from_branch, from_tag, from_snapshot_id)
         end = await self._target_async(info, to_branch, to_tag, to_snapshot_id)

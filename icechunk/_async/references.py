@@ -11,6 +11,7 @@ from icechunk._async.assets import AsyncAssets
 from icechunk._async.preload import preload_manifests_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
 from icechunk._core import repo_updates
+from icechunk._core.arguments import require_text
 from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_selector, snapshot_info
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
@@ -69,6 +70,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(branch=branch)
         info = await self._repo_info_async()
         return id_text(await self._target_async(info, branch, None, None))
 
@@ -93,6 +95,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         InvalidInputError
             Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
         """
+        require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
         if self._is_v1:
             await check_can_write_async(self._assets_async)
@@ -128,8 +131,12 @@ class AsyncReferences(RepositoryState[SessionType]):
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
+        require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
-        source = None if from_snapshot_id is None else parse_id(from_snapshot_id)
+        source = None
+        if from_snapshot_id is not None:
+            require_text(from_snapshot_id=from_snapshot_id)
+            source = parse_id(from_snapshot_id)
         if self._is_v1:
             await self._reset_branch_v1_async(branch, target, source)
             return
@@ -161,6 +168,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(branch=branch)
         if self._is_v1:
             await check_can_write_async(self._assets_async)
             await refs_v1.delete_branch_async(self._assets_async, branch)
@@ -202,6 +210,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(tag=tag)
         info = await self._repo_info_async()
         return id_text(await self._target_async(info, None, tag, None))
 
@@ -223,6 +232,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         SessionStateError
             Kind `feature-flag-disabled`.
         """
+        require_text(tag=tag, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
         if self._is_v1:
             await check_can_write_async(self._assets_async)
@@ -249,6 +259,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         SessionStateError
             Kind `feature-flag-disabled`.
         """
+        require_text(tag=tag)
         if self._is_v1:
             await check_can_write_async(self._assets_async)
             await refs_v1.delete_tag_async(self._assets_async, tag)
@@ -336,6 +347,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
+        require_text(snapshot_id=snapshot_id)
         wanted = parse_id(snapshot_id)
         if self._is_v1:
             return snapshot_info(entry_of(await self._assets_async.fetch_snapshot_async(wanted)))
@@ -361,6 +373,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         StorageError
             Kind `object-not-found`: there is no such snapshot.
         """
+        require_text(snapshot_id=snapshot_id)
         snapshot = await self._assets_async.fetch_snapshot_async(parse_id(snapshot_id))
         return [manifest_file_info(file) for file in snapshot.manifest_files]
 
@@ -397,7 +410,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         ValueError
             Not exactly one of the three, or `as_of` without `branch`.
         TypeError
-            `as_of` has no time zone.
+            `as_of` has no time zone, or a name is no `str`.
         """
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:
@@ -427,6 +440,7 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `unsupported-operation-for-version`: it was of spec 1 and has been upgraded since this
             object was made.
         """
+        require_text(branch=branch)
         await check_can_write_async(self._assets_async)
         if self._is_v1:
             await refs_v1.check_not_upgraded_async(self._assets_async)
@@ -460,6 +474,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(branch=branch)
         if self._is_v1:
             raise FormatError(
                 "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",

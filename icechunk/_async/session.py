@@ -12,6 +12,7 @@ from icechunk._async.fork import Other, fork_session_async, merge_sessions_async
 from icechunk._async.keys import AsyncKeys
 from icechunk._async.rebase import rebase_session_async
 from icechunk._async.virtual import AsyncVirtualChunks
+from icechunk._core.arguments import require_text
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
 from icechunk._core.session_base import SessionBase
@@ -99,6 +100,7 @@ class AsyncSession(AsyncArrays):
         """
         if rebase_with is not None:
             require_solver(rebase_with)
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return await commit_session_async(
             self._state,
@@ -145,6 +147,7 @@ class AsyncSession(AsyncArrays):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return await amend_session_async(
             self._state, self._assets_async, message, properties, allow_empty=allow_empty
@@ -171,6 +174,7 @@ class AsyncSession(AsyncArrays):
         ReadOnlyError
             Kind `read-only-session`, `read-only-repository` or `read-only-storage`.
         """
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return await flush_session_async(self._state, self._assets_async, message, properties)
 
@@ -312,5 +316,6 @@ class AsyncSession(AsyncArrays):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(from_path=from_path, to_path=to_path)
         source, target = node_path(from_path), node_path(to_path)
         self._state.move_node(source, target)

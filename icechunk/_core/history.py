@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from icechunk import ops
+from icechunk._core.arguments import require_text
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repo_updates import FEATURE_FLAGS, feature_setting
 from icechunk._format.repo_info import UPDATE_FIELDS, Availability, RepoStatus, SnapshotEntry, UpdateKind
@@ -60,8 +61,10 @@ def manifest_file_info(file: ManifestFile) -> ManifestFileInfo:
     )
 
 
-def one_selector(branch: str | None, tag: str | None, snapshot_id: str | None) -> None:
+def one_selector(branch: str | None, tag: str | None, snapshot_id: str | None, side: str = "") -> None:
     """Refuse anything but exactly one of the three ways to name a snapshot, and what is no id.
+
+    `side` is what the names of the arguments start with.
 
     Raises
     ------
@@ -69,10 +72,15 @@ def one_selector(branch: str | None, tag: str | None, snapshot_id: str | None) -
         None was given, or several.
     InvalidInputError
         Kind `invalid-snapshot-id`.
+    TypeError
+        What was given is no text.
     """
-    given = [name for name in (branch, tag, snapshot_id) if name is not None]
+    selectors = {f"{side}branch": branch, f"{side}tag": tag, f"{side}snapshot_id": snapshot_id}
+    given = {name: value for name, value in selectors.items() if value is not None}
+    require_text(**given)
     if len(given) != 1:
-        raise ValueError("exactly one of `branch`, `tag` and `snapshot_id` has to be given")
+        one, other, third = selectors
+        raise ValueError(f"exactly one of `{one}`, `{other}` and `{third}` has to be given")
     if snapshot_id is not None:
         parse_id(snapshot_id)
 

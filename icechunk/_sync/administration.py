@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.repo_info import fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
+from icechunk._core.arguments import require_text
 from icechunk._core.history import feature_flags, public_status, public_update, stored_status
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._exceptions import ErrorKind, FormatError
@@ -206,6 +207,7 @@ class SyncAdministration(RepositoryState[SessionType]):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec 1.
         """
+        require_text(name=name)
         if setting is not None and not isinstance(setting, bool):
             raise TypeError(f"setting must be True, False or None, not {setting!r}")
         self._require_spec_2()

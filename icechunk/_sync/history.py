@@ -76,8 +76,8 @@ class SyncHistory(SyncReferences[SessionType]):
         UserWarning
             The log of a snapshot that has expired is lost, so that the diff lacks what it changed.
         """
-        one_selector(from_branch, from_tag, from_snapshot_id)
-        one_selector(to_branch, to_tag, to_snapshot_id)
+        one_selector(from_branch, from_tag, from_snapshot_id, "from_")
+        one_selector(to_branch, to_tag, to_snapshot_id, "to_")
         info = self._repo_info()
         start = self._target(info, from_branch, from_tag, from_snapshot_id)
         end = self._target(info, to_branch, to_tag, to_snapshot_id)

@@ -12,6 +12,7 @@ from icechunk._sync.assets import SyncAssets
 from icechunk._sync.preload import preload_manifests
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
+from icechunk._core.arguments import require_text
 from icechunk._core.history import as_of_us, entry_of, manifest_file_info, one_selector, snapshot_info
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repository_state import RepositoryState, SessionType
@@ -70,6 +71,7 @@ class SyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(branch=branch)
         info = self._repo_info()
         return id_text(self._target(info, branch, None, None))
 
@@ -94,6 +96,7 @@ class SyncReferences(RepositoryState[SessionType]):
         InvalidInputError
             Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
         """
+        require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
         if self._is_v1:
             check_can_write(self._assets)
@@ -129,8 +132,12 @@ class SyncReferences(RepositoryState[SessionType]):
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
+        require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
-        source = None if from_snapshot_id is None else parse_id(from_snapshot_id)
+        source = None
+        if from_snapshot_id is not None:
+            require_text(from_snapshot_id=from_snapshot_id)
+            source = parse_id(from_snapshot_id)
         if self._is_v1:
             self._reset_branch_v1(branch, target, source)
             return
@@ -162,6 +169,7 @@ class SyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(branch=branch)
         if self._is_v1:
             check_can_write(self._assets)
             refs_v1.delete_branch(self._assets, branch)
@@ -203,6 +211,7 @@ class SyncReferences(RepositoryState[SessionType]):
         RefNotFoundError
             Kind `ref-not-found`.
         """
+        require_text(tag=tag)
         info = self._repo_info()
         return id_text(self._target(info, None, tag, None))
 
@@ -224,6 +233,7 @@ class SyncReferences(RepositoryState[SessionType]):
         SessionStateError
             Kind `feature-flag-disabled`.
         """
+        require_text(tag=tag, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
         if self._is_v1:
             check_can_write(self._assets)
@@ -250,6 +260,7 @@ class SyncReferences(RepositoryState[SessionType]):
         SessionStateError
             Kind `feature-flag-disabled`.
         """
+        require_text(tag=tag)
         if self._is_v1:
             check_can_write(self._assets)
             refs_v1.delete_tag(self._assets, tag)
@@ -337,6 +348,7 @@ class SyncReferences(RepositoryState[SessionType]):
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
         """
+        require_text(snapshot_id=snapshot_id)
         wanted = parse_id(snapshot_id)
         if self._is_v1:
             return snapshot_info(entry_of(self._assets.fetch_snapshot(wanted)))
@@ -362,6 +374,7 @@ class SyncReferences(RepositoryState[SessionType]):
         StorageError
             Kind `object-not-found`: there is no such snapshot.
         """
+        require_text(snapshot_id=snapshot_id)
         snapshot = self._assets.fetch_snapshot(parse_id(snapshot_id))
         return [manifest_file_info(file) for file in snapshot.manifest_files]
 
@@ -398,7 +411,7 @@ class SyncReferences(RepositoryState[SessionType]):
         ValueError
             Not exactly one of the three, or `as_of` without `branch`.
         TypeError
-            `as_of` has no time zone.
+            `as_of` has no time zone, or a name is no `str`.
         """
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:
@@ -428,6 +441,7 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `unsupported-operation-for-version`: it was of spec 1 and has been upgraded since this
             object was made.
         """
+        require_text(branch=branch)
         check_can_write(self._assets)
         if self._is_v1:
             refs_v1.check_not_upgraded(self._assets)
@@ -461,6 +475,7 @@ class SyncReferences(RepositoryState[SessionType]):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(branch=branch)
         if self._is_v1:
             raise FormatError(
                 "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",

@@ -13,6 +13,7 @@ from icechunk._sync.fork import Other, fork_session, merge_sessions
 from icechunk._sync.keys import SyncKeys
 from icechunk._sync.rebase import rebase_session
 from icechunk._sync.virtual import SyncVirtualChunks
+from icechunk._core.arguments import require_text
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
 from icechunk._core.session_base import SessionBase
@@ -100,6 +101,7 @@ class SyncSession(SyncArrays):
         """
         if rebase_with is not None:
             require_solver(rebase_with)
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return commit_session(
             self._state,
@@ -146,6 +148,7 @@ class SyncSession(SyncArrays):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return amend_session(
             self._state, self._assets, message, properties, allow_empty=allow_empty
@@ -172,6 +175,7 @@ class SyncSession(SyncArrays):
         ReadOnlyError
             Kind `read-only-session`, `read-only-repository` or `read-only-storage`.
         """
+        require_text(message=message)
         properties = commit_properties(self._state.commit_metadata, metadata)
         return flush_session(self._state, self._assets, message, properties)
 
@@ -313,5 +317,6 @@ class SyncSession(SyncArrays):
         FormatError
             Kind `unsupported-spec-version`: the repository is of spec version 1.
         """
+        require_text(from_path=from_path, to_path=to_path)
         source, target = node_path(from_path), node_path(to_path)
         self._state.move_node(source, target)

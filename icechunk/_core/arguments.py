@@ -1,0 +1,25 @@
+"""Checks of what callers pass, made before anything is done with it."""
+
+from __future__ import annotations
+
+
+def require_text(**arguments: object) -> None:
+    """Refuse arguments that are not text, naming the first.
+
+    A name of another type would otherwise be a name that nobody has, or fail half way through a change.
+
+    Raises
+    ------
+    TypeError
+        One is not a `str`.
+
+    Examples
+    --------
+    >>> require_text(branch="main")
+    >>> require_text(branch=None)
+    Traceback (most recent call last):
+    TypeError: branch must be of type str, not None
+    """
+    for name, value in arguments.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be of type str, not {value!r}")
