@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 BUCKET = "testbucket"
 _PATIENCE = 60.0
-_SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20200101/us-east-1/s3/aws4_request"}
+SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20200101/us-east-1/s3/aws4_request"}
+"""Headers of a request that this service takes for a signed one."""
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def _make_bucket(server: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT", headers=_SIGNED)
+            request = urllib.request.Request(f"{address}/{BUCKET}", method="PUT", headers=SIGNED)
             with urllib.request.urlopen(request, timeout=5):
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -131,7 +132,8 @@ def running_proxy(target: str) -> Iterator[Proxy]:
                 fault = proxy.next_fault(self.command, path)
             kind = fault.kind if fault else ""
             if fault and kind == "status":
-                return self.answer(fault.status, [], b"<Error><Code>SlowDown</Code></Error>")
+                code = b"AccessDenied" if fault.status == 403 else b"SlowDown"
+                return self.answer(fault.status, [], b"<Error><Code>%s</Code></Error>" % code)
             if kind == "lose-request":
                 return self.hang_up()
             upstream = http.client.HTTPConnection(host, timeout=_PATIENCE)

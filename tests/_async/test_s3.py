@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import icechunk
-from icechunk import Repository, RepositoryConfig
+from icechunk import InvalidInputError, Repository, RepositoryConfig
 from icechunk._async.backends import open_backend_async
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
@@ -25,7 +26,8 @@ from icechunk._stored_objects import Version
 from icechunk.config import Attribution
 from icechunk.storage import S3Storage, s3_storage
 from tests.arrays import create_array_async, write_async
-from tests.s3_server import BUCKET, Fault, Proxy, s3_at
+from tests.arrays import read_async as read_array_async
+from tests.s3_server import BUCKET, SIGNED, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,6 +111,27 @@ async def test_a_failed_look_is_no_success_async(s3_proxy: Proxy, tmp_path: Path
     ]
     with pytest.raises(StorageError, match="cannot write `other`"):
         await backend.put_conditional_async("other", b"new", None)
+
+
+async def test_a_version_goes_back_letter_for_letter_async(
+    s3_proxy: Proxy, s3_server: str, tmp_path: Path
+) -> None:
+    """With its quotation marks, which belong to it: a service that compares texts refuses it without them."""
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    backend = await open_backend_async(storage, QUICK)
+    version = await backend.put_conditional_async("repo", b"old", None)
+    path = f"{s3_server}/{storage.location.removeprefix('s3://')}/repo"
+    with urllib.request.urlopen(urllib.request.Request(path, headers=SIGNED)) as answer:
+        told = answer.headers["ETag"]
+    assert told.startswith('"')
+    assert told.endswith('"')
+    assert (await read_async(backend, "repo"))[1] == version == Version(told)
+    assert await backend.get_versioned_async("repo", version) is None
+    assert s3_proxy.headers[-1]["if-none-match"] == told
+    await backend.copy_async("repo", "overwritten/repo.1", version)
+    assert s3_proxy.headers[-2]["if-match"] == told
+    await backend.put_conditional_async("repo", b"new", version)
+    assert s3_proxy.headers[-1]["if-match"] == told
 
 
 async def test_without_metadata_nothing_is_recovered_async(s3_proxy: Proxy, tmp_path: Path) -> None:
@@ -266,6 +289,87 @@ async def test_a_repository_does_without_conditions_and_metadata_async(
         if method == "PUT":
             assert not {"if-match", "if-none-match"} & headers.keys()
             assert not [name for name in headers if name.startswith("x-amz-meta-")]
+
+
+def forbid_listing(s3_proxy: Proxy) -> None:
+    """Refuse what needs the permission to list the bucket."""
+    s3_proxy.faults.append(Fault("status", "GET", f"/{BUCKET}", status=403, times=1000))
+
+
+async def test_a_place_that_may_not_be_listed_is_neither_clean_nor_taken_async(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    """To create a repository says that access is denied, and not that something is there already."""
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    forbid_listing(s3_proxy)
+    with pytest.raises(StorageError, match=r"cannot list.*AccessDenied") as raised:
+        await Repository.create_async(storage, spec_version=spec_version)
+    assert raised.value.kind == "object-store"
+    with pytest.raises(StorageError, match="cannot list"):
+        await Repository.open_or_create_async(storage, create_version=spec_version)
+    assert {method for method, _ in s3_proxy.requests} == {"GET"}
+    await Repository.create_async(storage, spec_version=spec_version, check_clean_root=False)
+
+
+async def test_a_repository_is_used_without_the_permission_to_list_async(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    """Opening it, reading, committing and looking back ask for objects by their names only; in spec 1 the
+    names of refs have to be listed.
+    """
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    await Repository.create_async(storage, spec_version=spec_version)
+    s3_proxy.requests.clear()
+    forbid_listing(s3_proxy)
+    assert await Repository.exists_async(storage)
+    await Repository.fetch_config_async(storage)
+    await Repository.open_or_create_async(storage)
+    repo = await Repository.open_async(storage)
+    session = await repo.writable_session_async("main")
+    await write_async(await create_array_async(session, "a", (200,), chunks=(200,)), ..., 7)
+    tip = await session.commit_async("one chunk")
+    await repo.create_tag_async("v1", tip)
+    reader = await (await Repository.open_async(storage)).readonly_session_async(tag="v1")
+    assert (await read_array_async(reader, "a")).tolist() == [7] * 200
+    newest, _ = [info.id async for info in repo.async_ancestry(branch="main")]
+    assert newest == tip
+    assert f"/{BUCKET}" not in {path.rstrip("/") for _, path in s3_proxy.requests}
+    if spec_version == 1:
+        with pytest.raises(StorageError, match="cannot list"):
+            await repo.list_branches_async()
+    else:
+        assert await repo.list_branches_async() == {"main"}
+
+
+async def test_no_repository_is_made_at_the_root_of_a_bucket_async(
+    s3_proxy: Proxy, spec_version: int
+) -> None:
+    """Its objects would lie among all others of the bucket. Nothing is asked for."""
+    storage = s3_at(s3_proxy.address, "")
+    for check in (True, False):
+        with pytest.raises(InvalidInputError, match="give it a prefix") as raised:
+            await Repository.create_async(storage, spec_version=spec_version, check_clean_root=check)
+        assert raised.value.kind == "empty-prefix-creation"
+    assert s3_proxy.requests == []
+
+
+@pytest.mark.parametrize("prefix", ["p", "p/", "p/q", ""])
+async def test_names_of_objects_begin_with_no_slash_async(s3_proxy: Proxy, prefix: str) -> None:
+    """And have one between their parts, whether the prefix ends in one or not."""
+    storage = s3_at(s3_proxy.address, prefix)
+    backend = await open_backend_async(storage, QUICK)
+    await backend.put_async("chunks/A", b"1234")
+    await backend.get_async("chunks/A", 1, 3)
+    await backend.head_async("chunks/A")
+    version = await backend.put_conditional_async(f"{len(prefix)}/repo", b"", None)
+    await backend.copy_async(f"{len(prefix)}/repo", "overwritten/repo.1", version)
+    above = f"{prefix.rstrip('/')}/" if prefix else ""
+    assert {path.removeprefix(f"/{BUCKET}/{above}") for _, path in s3_proxy.requests} == {
+        "chunks/A",
+        f"{len(prefix)}/repo",
+        "overwritten/repo.1",
+    }
+    await backend.delete_many_async(["chunks/A", f"{len(prefix)}/repo", "overwritten/repo.1"])
 
 
 @pytest.mark.parametrize(

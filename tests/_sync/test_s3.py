@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pickle
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import icechunk
-from icechunk import Repository, RepositoryConfig
+from icechunk import InvalidInputError, Repository, RepositoryConfig
 from icechunk._sync.backends import open_backend
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
@@ -26,7 +27,8 @@ from icechunk._stored_objects import Version
 from icechunk.config import Attribution
 from icechunk.storage import S3Storage, s3_storage
 from tests.arrays import create_array, write
-from tests.s3_server import BUCKET, Fault, Proxy, s3_at
+from tests.arrays import read as read_array
+from tests.s3_server import BUCKET, SIGNED, Fault, Proxy, s3_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +112,27 @@ def test_a_failed_look_is_no_success(s3_proxy: Proxy, tmp_path: Path) -> None:
     ]
     with pytest.raises(StorageError, match="cannot write `other`"):
         backend.put_conditional("other", b"new", None)
+
+
+def test_a_version_goes_back_letter_for_letter(
+    s3_proxy: Proxy, s3_server: str, tmp_path: Path
+) -> None:
+    """With its quotation marks, which belong to it: a service that compares texts refuses it without them."""
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    backend = open_backend(storage, QUICK)
+    version = backend.put_conditional("repo", b"old", None)
+    path = f"{s3_server}/{storage.location.removeprefix('s3://')}/repo"
+    with urllib.request.urlopen(urllib.request.Request(path, headers=SIGNED)) as answer:
+        told = answer.headers["ETag"]
+    assert told.startswith('"')
+    assert told.endswith('"')
+    assert (read(backend, "repo"))[1] == version == Version(told)
+    assert backend.get_versioned("repo", version) is None
+    assert s3_proxy.headers[-1]["if-none-match"] == told
+    backend.copy("repo", "overwritten/repo.1", version)
+    assert s3_proxy.headers[-2]["if-match"] == told
+    backend.put_conditional("repo", b"new", version)
+    assert s3_proxy.headers[-1]["if-match"] == told
 
 
 def test_without_metadata_nothing_is_recovered(s3_proxy: Proxy, tmp_path: Path) -> None:
@@ -267,6 +290,87 @@ def test_a_repository_does_without_conditions_and_metadata(
         if method == "PUT":
             assert not {"if-match", "if-none-match"} & headers.keys()
             assert not [name for name in headers if name.startswith("x-amz-meta-")]
+
+
+def forbid_listing(s3_proxy: Proxy) -> None:
+    """Refuse what needs the permission to list the bucket."""
+    s3_proxy.faults.append(Fault("status", "GET", f"/{BUCKET}", status=403, times=1000))
+
+
+def test_a_place_that_may_not_be_listed_is_neither_clean_nor_taken(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    """To create a repository says that access is denied, and not that something is there already."""
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    forbid_listing(s3_proxy)
+    with pytest.raises(StorageError, match=r"cannot list.*AccessDenied") as raised:
+        Repository.create(storage, spec_version=spec_version)
+    assert raised.value.kind == "object-store"
+    with pytest.raises(StorageError, match="cannot list"):
+        Repository.open_or_create(storage, create_version=spec_version)
+    assert {method for method, _ in s3_proxy.requests} == {"GET"}
+    Repository.create(storage, spec_version=spec_version, check_clean_root=False)
+
+
+def test_a_repository_is_used_without_the_permission_to_list(
+    s3_proxy: Proxy, tmp_path: Path, spec_version: int
+) -> None:
+    """Opening it, reading, committing and looking back ask for objects by their names only; in spec 1 the
+    names of refs have to be listed.
+    """
+    storage = s3_at(s3_proxy.address, str(tmp_path))
+    Repository.create(storage, spec_version=spec_version)
+    s3_proxy.requests.clear()
+    forbid_listing(s3_proxy)
+    assert Repository.exists(storage)
+    Repository.fetch_config(storage)
+    Repository.open_or_create(storage)
+    repo = Repository.open(storage)
+    session = repo.writable_session("main")
+    write(create_array(session, "a", (200,), chunks=(200,)), ..., 7)
+    tip = session.commit("one chunk")
+    repo.create_tag("v1", tip)
+    reader = (Repository.open(storage)).readonly_session(tag="v1")
+    assert (read_array(reader, "a")).tolist() == [7] * 200
+    newest, _ = [info.id for info in repo.ancestry(branch="main")]
+    assert newest == tip
+    assert f"/{BUCKET}" not in {path.rstrip("/") for _, path in s3_proxy.requests}
+    if spec_version == 1:
+        with pytest.raises(StorageError, match="cannot list"):
+            repo.list_branches()
+    else:
+        assert repo.list_branches() == {"main"}
+
+
+def test_no_repository_is_made_at_the_root_of_a_bucket(
+    s3_proxy: Proxy, spec_version: int
+) -> None:
+    """Its objects would lie among all others of the bucket. Nothing is asked for."""
+    storage = s3_at(s3_proxy.address, "")
+    for check in (True, False):
+        with pytest.raises(InvalidInputError, match="give it a prefix") as raised:
+            Repository.create(storage, spec_version=spec_version, check_clean_root=check)
+        assert raised.value.kind == "empty-prefix-creation"
+    assert s3_proxy.requests == []
+
+
+@pytest.mark.parametrize("prefix", ["p", "p/", "p/q", ""])
+def test_names_of_objects_begin_with_no_slash(s3_proxy: Proxy, prefix: str) -> None:
+    """And have one between their parts, whether the prefix ends in one or not."""
+    storage = s3_at(s3_proxy.address, prefix)
+    backend = open_backend(storage, QUICK)
+    backend.put("chunks/A", b"1234")
+    backend.get("chunks/A", 1, 3)
+    backend.head("chunks/A")
+    version = backend.put_conditional(f"{len(prefix)}/repo", b"", None)
+    backend.copy(f"{len(prefix)}/repo", "overwritten/repo.1", version)
+    above = f"{prefix.rstrip('/')}/" if prefix else ""
+    assert {path.removeprefix(f"/{BUCKET}/{above}") for _, path in s3_proxy.requests} == {
+        "chunks/A",
+        f"{len(prefix)}/repo",
+        "overwritten/repo.1",
+    }
+    backend.delete_many(["chunks/A", f"{len(prefix)}/repo", "overwritten/repo.1"])
 
 
 @pytest.mark.parametrize(
