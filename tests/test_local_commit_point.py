@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -132,6 +133,24 @@ async def test_waiting_for_the_lock_does_not_hold_up_the_loop(tmp_path: Path) ->
             await asyncio.sleep(0.001)
         assert not waiting.done()
     await waiting
+
+
+def test_the_version_is_compared_when_the_lock_is_held(tmp_path: Path) -> None:
+    """With the bytes that are there by then: who waits for the lock may have seen others before."""
+    backend = open_backend(local_filesystem_storage(tmp_path), StorageSettings())
+    version = backend.put_conditional("repo", b"old", None)
+    for expected in (version, None):
+        with ThreadPoolExecutor(1) as pool:
+            with exclusively(str(tmp_path / LOCK_NAME)):
+                if expected is None:
+                    (tmp_path / "repo").unlink()
+                late = pool.submit(backend.put_conditional, "repo", b"ours", expected)
+                time.sleep(0.1)
+                assert not late.done()
+                (tmp_path / "repo").write_bytes(b"them")
+            with pytest.raises(PreconditionFailed):
+                late.result(10)
+        assert (tmp_path / "repo").read_bytes() == b"them"
 
 
 def test_a_lock_that_is_never_released_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
+from icechunk import Repository, RepositoryConfig
 from icechunk._async.backends import open_backend_async
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
@@ -457,6 +458,29 @@ async def test_a_store_without_conditional_updates_is_refused_async(tmp_path: Pa
     version = await backend.put_conditional_async("repo", b"", None)
     with pytest.raises(StorageError, match="repo") as raised:
         await backend.put_conditional_async("repo", b"", version)
+    assert raised.value.kind == "storage-config"
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+async def test_a_repository_in_memory_of_obstores_commits_async(spec_version: int) -> None:
+    """Its versions have no quotation marks, and must not make a commit try again for ever."""
+    storage = obstore_storage(MemoryStore(), prefix="repo")
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    tips = []
+    for number in range(3):
+        session = await repo.writable_session_async("main")
+        tips.append(await session.commit_async(f"{number}", allow_empty=True))
+    history = [info.id async for info in repo.async_ancestry(branch="main")]
+    assert history[:3] == tips[::-1]
+
+
+async def test_a_commit_into_a_store_without_conditional_updates_says_so_async(tmp_path: Path) -> None:
+    """At once: its refusal must not be taken for a race that is lost again and again."""
+    config = RepositoryConfig(storage=StorageSettings(unsafe_use_metadata=False))
+    repo = await Repository.create_async(obstore_storage(LocalStore(tmp_path)), config)
+    session = await repo.writable_session_async("main")
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        await session.commit_async("never lands", allow_empty=True)
     assert raised.value.kind == "storage-config"
 
 

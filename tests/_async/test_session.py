@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 
 import icechunk
 from icechunk import (
@@ -16,12 +17,17 @@ from icechunk import (
     ManifestSplitCondition,
     ManifestSplitDimCondition,
     ManifestSplittingConfig,
+    ObjectStoreConfig,
     ReadOnlyError,
     Repository,
     RepositoryConfig,
     Session,
     SessionStateError,
+    VirtualChunkContainer,
 )
+from icechunk._core.ids import parse_id
+from icechunk._format.chunk_refs import native, virtual
+from icechunk.credentials import LocalFileSystemAccess
 from tests.arrays import (
     create_array_async,
     delete_key_async,
@@ -346,3 +352,71 @@ async def test_a_referenced_chunk_that_is_gone_is_an_error_not_a_fill_value_asyn
     with pytest.raises(icechunk.StorageError) as short:
         await read_async(reader, "a")
     assert short.value.kind == "invalid-object-size"
+
+
+@pytest.mark.parametrize("threshold", [0, 512])
+async def test_chunks_of_different_arrays_are_never_mixed_up_async(
+    storage: icechunk.Storage, spec_version: int, threshold: int
+) -> None:
+    """Arrays with equal coordinates, and with more or fewer dimensions, in one commit and in the next."""
+    config = RepositoryConfig(inline_chunk_threshold_bytes=threshold)
+    repo = await Repository.create_async(storage, config, spec_version=spec_version)
+    shapes: list[tuple[int, ...]] = [(6,), (6, 4), (6,), (2, 2, 2), (), (4, 6), (6,)]
+    expected = {}
+    for turn in range(2):
+        session = await repo.writable_session_async("main")
+        for number, shape in enumerate(shapes):
+            name = f"a{number}"
+            data = (
+                np.arange(np.prod(shape, dtype=int), dtype="i4").reshape(shape) + 1000 * number + 100 * turn
+            )
+            if turn == 0:
+                chunks = {"chunks": (2,) * len(shape)} if shape else {}
+                array = await create_array_async(session, name, shape, **chunks)
+                await write_async(array, ..., data)
+                expected[name] = data
+            elif number % 2 == 0 and shape:
+                array = await open_array_async(session, name)
+                await write_async(array, slice(0, 2), data[:2])
+                expected[name][:2] = data[:2]
+        await session.commit_async("write")
+        reader = await (await Repository.open_async(storage)).readonly_session_async("main")
+        for name, data in expected.items():
+            assert (await read_async(reader, name)).tolist() == data.tolist()
+
+
+async def test_byte_ranges_of_chunks_that_begin_inside_of_an_object_async(
+    tmp_path: Path, spec_version: int
+) -> None:
+    """They are counted from the first byte of the chunk, wherever that is in its object or file."""
+    data, whole = b"0123456789", b"before0123456789behind"
+    file = tmp_path / "data" / "file.bin"
+    file.parent.mkdir()
+    file.write_bytes(whole)
+    prefix = f"file://{file.parent}/"
+    container = VirtualChunkContainer(prefix, ObjectStoreConfig.LocalFileSystem(str(file.parent)))
+    config = RepositoryConfig(inline_chunk_threshold_bytes=0, virtual_chunk_containers={prefix: container})
+    storage = icechunk.local_filesystem_storage(tmp_path / "repo")
+    repo = await Repository.create_async(
+        storage, config, {prefix: LocalFileSystemAccess}, spec_version=spec_version
+    )
+    session = await repo.writable_session_async("main")
+    await create_array_async(session, "a", (30,), chunks=(10,), dtype="u1")
+    await set_key_async(session, "a/c/2", whole)
+    [chunk] = (tmp_path / "repo" / "chunks").iterdir()
+    session._state.record_chunk("/a", (0,), native(parse_id(chunk.name), len(data), 6))
+    session._state.record_chunk("/a", (1,), virtual(f"{prefix}file.bin", 6, len(data)))
+    await session.commit_async("write")
+    for reader in (session, await repo.readonly_session_async("main")):
+        for request, part in (
+            (None, slice(None)),
+            (RangeByteRequest(0, 3), slice(0, 3)),
+            (RangeByteRequest(7, 99), slice(7, None)),
+            (OffsetByteRequest(4), slice(4, None)),
+            (SuffixByteRequest(4), slice(-4, None)),
+            (SuffixByteRequest(99), slice(None)),
+        ):
+            for key in ("a/c/0", "a/c/1"):
+                found = await reader._keys_async.get_async(key, request)
+                assert found is not None
+                assert bytes(found) == data[part], (key, request)

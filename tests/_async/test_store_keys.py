@@ -370,6 +370,19 @@ async def test_a_chunk_needs_an_array_async(session: Session, how: str) -> None:
     assert read.value.kind == "not-an-array"
 
 
+async def test_what_cannot_be_there_can_be_deleted_async(session: Session, how: str) -> None:
+    """Chunks of groups and of nodes that do not exist, and nodes that do not: nothing happens."""
+    entries = {"group/zarr.json": GROUP, "group/a/zarr.json": array_document(2), "group/a/c/1": DATA}
+    session = await made_async(session, how, entries)
+    changed = session.has_uncommitted_changes
+    for key in ("group/c/0", "group/c", "nowhere/c/0", "nowhere/zarr.json", "c/0", "group/a/c/0/0"):
+        await session._keys_async.delete_async(key)
+    for prefix in ("group/c", "group/c/0", "nowhere", "nowhere/c", "group/a/c/7", "c"):
+        await session._keys_async.delete_dir_async(prefix)
+    assert await listed_async(session) == sorted(entries)
+    assert session.has_uncommitted_changes == changed
+
+
 async def test_an_empty_chunk_is_refused_and_what_was_there_stays_async(session: Session, how: str) -> None:
     """No reader could tell what a chunk without bytes means."""
     session = await made_async(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from obstore.store import LocalStore, MemoryStore
 
+from icechunk import Repository, RepositoryConfig
 from icechunk._sync.backends import open_backend
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
@@ -458,6 +459,29 @@ def test_a_store_without_conditional_updates_is_refused(tmp_path: Path) -> None:
     version = backend.put_conditional("repo", b"", None)
     with pytest.raises(StorageError, match="repo") as raised:
         backend.put_conditional("repo", b"", version)
+    assert raised.value.kind == "storage-config"
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+def test_a_repository_in_memory_of_obstores_commits(spec_version: int) -> None:
+    """Its versions have no quotation marks, and must not make a commit try again for ever."""
+    storage = obstore_storage(MemoryStore(), prefix="repo")
+    repo = Repository.create(storage, spec_version=spec_version)
+    tips = []
+    for number in range(3):
+        session = repo.writable_session("main")
+        tips.append(session.commit(f"{number}", allow_empty=True))
+    history = [info.id for info in repo.ancestry(branch="main")]
+    assert history[:3] == tips[::-1]
+
+
+def test_a_commit_into_a_store_without_conditional_updates_says_so(tmp_path: Path) -> None:
+    """At once: its refusal must not be taken for a race that is lost again and again."""
+    config = RepositoryConfig(storage=StorageSettings(unsafe_use_metadata=False))
+    repo = Repository.create(obstore_storage(LocalStore(tmp_path)), config)
+    session = repo.writable_session("main")
+    with pytest.raises(StorageError, match="cannot write `repo`") as raised:
+        session.commit("never lands", allow_empty=True)
     assert raised.value.kind == "storage-config"
 
 

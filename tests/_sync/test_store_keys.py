@@ -371,6 +371,19 @@ def test_a_chunk_needs_an_array(session: Session, how: str) -> None:
     assert read.value.kind == "not-an-array"
 
 
+def test_what_cannot_be_there_can_be_deleted(session: Session, how: str) -> None:
+    """Chunks of groups and of nodes that do not exist, and nodes that do not: nothing happens."""
+    entries = {"group/zarr.json": GROUP, "group/a/zarr.json": array_document(2), "group/a/c/1": DATA}
+    session = made(session, how, entries)
+    changed = session.has_uncommitted_changes
+    for key in ("group/c/0", "group/c", "nowhere/c/0", "nowhere/zarr.json", "c/0", "group/a/c/0/0"):
+        session._keys.delete(key)
+    for prefix in ("group/c", "group/c/0", "nowhere", "nowhere/c", "group/a/c/7", "c"):
+        session._keys.delete_dir(prefix)
+    assert listed(session) == sorted(entries)
+    assert session.has_uncommitted_changes == changed
+
+
 def test_an_empty_chunk_is_refused_and_what_was_there_stays(session: Session, how: str) -> None:
     """No reader could tell what a chunk without bytes means."""
     session = made(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})
