@@ -295,7 +295,8 @@ def _drop_shared_chunks(changes: ChangeSet, conflict: Conflict, _theirs: Snapsho
     node_id = _base_id(changes, conflict.path)
     table = changes.chunks.get(node_id)
     if table is not None:  # it is gone where another conflict took all of them
-        shared = np.array(conflict.conflicted_chunks, np.uint32).reshape(-1, table.ndim)
+        chunks = conflict.conflicted_chunks or []
+        shared = np.array(chunks, np.uint32).reshape(len(chunks), table.ndim)  # of no width for a scalar
         changes.chunks[node_id] = table.without(shared)
     return True
 

@@ -153,6 +153,24 @@ async def test_many_commits_are_gone_through_in_order_async(
     assert (await content_async(session))["bare/c/1"] == b"69"
 
 
+@pytest.mark.parametrize("solver", [BasicConflictSolver(), THEIRS])
+async def test_both_write_the_one_chunk_of_a_scalar_async(
+    storage: icechunk.Storage, solver: icechunk.ConflictSolver
+) -> None:
+    """Its coordinates are none, so that there is nothing to tell how many there are of them."""
+    repo = await create_async(storage)
+    scalar: list[Edit] = [("scalar/zarr.json", array()), ("scalar/c", b"base")]
+    await commit_async(repo, scalar)
+    session = await begin_async(repo, [("scalar/c", b"us"), ("a/c/0", b"us")])
+    await commit_async(repo, [("scalar/c", b"them")])
+    failed = await refused_rebase_async(session)
+    assert [(each.path, each.conflicted_chunks) for each in failed.conflicts] == [("/scalar", [[]])]
+    await session.rebase_async(solver)
+    await session.commit_async("ours")
+    kept = b"them" if solver is THEIRS else b"us"
+    assert await stored_async(repo) == after([*scalar, ("scalar/c", kept), ("a/c/0", b"us")])
+
+
 async def test_nodes_deleted_and_made_anew_are_rebased_async(
     storage: icechunk.Storage, spec_version: int
 ) -> None:

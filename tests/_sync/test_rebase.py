@@ -154,6 +154,24 @@ def test_many_commits_are_gone_through_in_order(
     assert (content(session))["bare/c/1"] == b"69"
 
 
+@pytest.mark.parametrize("solver", [BasicConflictSolver(), THEIRS])
+def test_both_write_the_one_chunk_of_a_scalar(
+    storage: icechunk.Storage, solver: icechunk.ConflictSolver
+) -> None:
+    """Its coordinates are none, so that there is nothing to tell how many there are of them."""
+    repo = create(storage)
+    scalar: list[Edit] = [("scalar/zarr.json", array()), ("scalar/c", b"base")]
+    commit(repo, scalar)
+    session = begin(repo, [("scalar/c", b"us"), ("a/c/0", b"us")])
+    commit(repo, [("scalar/c", b"them")])
+    failed = refused_rebase(session)
+    assert [(each.path, each.conflicted_chunks) for each in failed.conflicts] == [("/scalar", [[]])]
+    session.rebase(solver)
+    session.commit("ours")
+    kept = b"them" if solver is THEIRS else b"us"
+    assert stored(repo) == after([*scalar, ("scalar/c", kept), ("a/c/0", b"us")])
+
+
 def test_nodes_deleted_and_made_anew_are_rebased(
     storage: icechunk.Storage, spec_version: int
 ) -> None:
