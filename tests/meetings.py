@@ -90,7 +90,10 @@ MEETINGS: dict[str, Meeting] = {
     "they create an array, we a group with nodes in it": Meeting(
         theirs=_their_array,
         ours=_our_group,
-        found=[(_Kind.NewNodeConflictsWithExistingNode, "/n", None)],
+        found=[
+            (_Kind.NewNodeConflictsWithExistingNode, "/n", None),
+            (_Kind.NewNodeInInvalidGroup, "/n", None),
+        ],
         with_ours=_our_group,
         with_theirs=_their_array,
     ),
@@ -135,6 +138,20 @@ MEETINGS: dict[str, Meeting] = {
         found=[(_Kind.NewNodeInInvalidGroup, "/n", None)],
         with_ours=UNSOLVED,
         with_theirs=_their_array,
+    ),
+    "they have arrays above each other above our new node": Meeting(
+        theirs=[*_their_array, ("n/x/zarr.json", array(1))],
+        ours=[("n/x/ours/zarr.json", group())],
+        found=[(_Kind.NewNodeInInvalidGroup, "/n/x", None)],
+        with_ours=UNSOLVED,
+        with_theirs=[*_their_array, ("n/x/zarr.json", array(1))],
+    ),
+    "there was an array above our new node from the start": Meeting(
+        theirs=[("bare/c/0", b"them")],
+        ours=[("a/n/zarr.json", group())],
+        found=[(_Kind.NewNodeInInvalidGroup, "/a", None)],
+        with_ours=UNSOLVED,
+        with_theirs=[("bare/c/0", b"them")],
     ),
     "they make an array in place of the group of our new node": Meeting(
         theirs=[("g/zarr.json", None), ("g/zarr.json", array(2))],
@@ -415,6 +432,11 @@ AGREEMENTS: dict[str, tuple[list[Edit], list[Edit], list[Edit]]] = {
         [("a/zarr.json", None), ("a/zarr.json", group(by="them"))],
         [("a/zarr.json", None), ("bare/c/0", b"us")],
         [("a/zarr.json", None), ("a/zarr.json", group(by="them")), ("bare/c/0", b"us")],
+    ),
+    "both delete a group and they write into an array in its place": (
+        [("g/zarr.json", None), ("g/zarr.json", array(3)), ("g/c/0", b"them")],
+        [("g/zarr.json", None), ("bare/c/0", b"us")],
+        [("g/zarr.json", None), ("g/zarr.json", array(3)), ("g/c/0", b"them"), ("bare/c/0", b"us")],
     ),
     "both delete and we make it anew": (
         [("a/zarr.json", None)],

@@ -12,6 +12,7 @@ the snapshot that the last step led to.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,7 +47,10 @@ def needs_snapshot(changes: ChangeSet, log: TransactionLog) -> bool:
     if log.moved_nodes:
         return False
     they_did = log.new_groups or log.new_arrays or log.deleted_groups or log.deleted_arrays
-    return bool(they_did and (changes.new_nodes or changes.deleted_nodes or changes.moves))
+    if they_did:
+        return bool(changes.new_nodes or changes.deleted_nodes or changes.moves)
+    # What was created below an array is a conflict, also with those who left the array alone.
+    return not changes.moves and any(_invalid_groups(changes, changes.base))
 
 
 def rebase_step(
@@ -184,16 +188,20 @@ def _is_deleted(changes: ChangeSet, node: Node) -> bool:
 
 
 def _invalid_groups(changes: ChangeSet, theirs: Snapshot) -> Iterator[str]:
-    """Paths above our new nodes that they have as arrays, or whose groups they deleted."""
-    asked = {path for new in changes.new_nodes for path in _above(new)}
-    for path in asked - changes.new_nodes.keys():
+    """The closest array above each of our new nodes, and all groups above them that they deleted."""
+
+    def is_array(path: str) -> bool:
         node = theirs.find(path)
-        if node is None:
-            before = changes.base.find(path)
-            if before is not None and not _is_deleted(changes, before):
-                yield path
-        elif node.array is not None and not _is_deleted(changes, node):
-            yield path
+        return node is not None and node.array is not None and not _is_deleted(changes, node)
+
+    def is_lost(path: str) -> bool:
+        before = changes.base.find(path)
+        return before is not None and not _is_deleted(changes, before) and theirs.find(path) is None
+
+    for parent in {parent_path(new) for new in changes.new_nodes}:
+        paths = [] if parent is None else [parent, *_above(parent)]
+        yield from itertools.islice(filter(is_array, paths), 1)
+        yield from filter(is_lost, paths)
 
 
 def _above(path: str) -> Iterator[str]:
@@ -247,7 +255,7 @@ def _deleted_though_updated(
         node = deleted if theirs is None else theirs.find(path)
         if node is None:
             continue
-        if node.array is None:
+        if deleted.array is None:
             if node.id in log.updated_groups:
                 groups.append(path)
         elif node.id in log.updated_arrays or node.id in log.updated_chunks:
