@@ -134,6 +134,7 @@ def diff_of(logs: Sequence[TransactionLog], before: Snapshot, after: Snapshot) -
 
 
 def _paths_of(node_ids: Collection[bytes], before: Snapshot, after: Snapshot) -> dict[bytes, str]:
+    """The paths of nodes, those that are still there first."""
     found = after.paths_of(node_ids)
     missing = [node_id for node_id in node_ids if node_id not in found]
     if missing:
@@ -145,8 +146,9 @@ def _chunks_by_path(
     chunks: dict[bytes, NDArray[np.uint32]], paths: dict[bytes, str]
 ) -> dict[str, list[list[int]]]:
     by_path: dict[str, list[NDArray[np.uint32]]] = {}
-    for node_id in sorted(chunks):
-        if node_id in paths:
-            by_path.setdefault(paths[node_id], []).append(chunks[node_id])
-    # An array that was deleted and made anew is two nodes at one path.
+    # An array that was deleted and made anew is two nodes at one path. The later one comes last, and decides
+    # about the number of dimensions.
+    for node_id, path in reversed(paths.items()):
+        if node_id in chunks:
+            by_path.setdefault(path, []).append(chunks[node_id])
     return {path: union_coordinates(by_path[path]).tolist() for path in sorted(by_path)}

@@ -137,6 +137,23 @@ async def test_an_array_that_was_deleted_and_made_again_has_the_chunks_of_both_a
     )
 
 
+async def test_an_array_made_again_with_more_dimensions_has_the_chunks_of_the_later_one_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """Coordinates of either would mean nothing to the other one."""
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    start = await repo.lookup_branch_async("main")
+    for shape in ((), (2,), (2, 2), (2,)):
+        session = await repo.writable_session_async("main")
+        if shape:
+            await delete_node_async(session, "a")
+        array = await create_array_async(session, "a", shape, chunks=(1,) * len(shape))
+        await write_async(array, ..., np.ones(shape, "i4"))
+        await session.commit_async("again")
+        diff = await repo.diff_async(from_snapshot_id=start, to_branch="main")
+        assert diff.updated_chunks == {"/a": [list(index) for index in np.ndindex(shape)]}
+
+
 async def test_a_diff_goes_from_an_ancestor_to_what_was_built_on_it_async(
     storage: icechunk.Storage, spec_version: int
 ) -> None:

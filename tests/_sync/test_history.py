@@ -138,6 +138,23 @@ def test_an_array_that_was_deleted_and_made_again_has_the_chunks_of_both(
     )
 
 
+def test_an_array_made_again_with_more_dimensions_has_the_chunks_of_the_later_one(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """Coordinates of either would mean nothing to the other one."""
+    repo = Repository.create(storage, spec_version=spec_version)
+    start = repo.lookup_branch("main")
+    for shape in ((), (2,), (2, 2), (2,)):
+        session = repo.writable_session("main")
+        if shape:
+            delete_node(session, "a")
+        array = create_array(session, "a", shape, chunks=(1,) * len(shape))
+        write(array, ..., np.ones(shape, "i4"))
+        session.commit("again")
+        diff = repo.diff(from_snapshot_id=start, to_branch="main")
+        assert diff.updated_chunks == {"/a": [list(index) for index in np.ndindex(shape)]}
+
+
 def test_a_diff_goes_from_an_ancestor_to_what_was_built_on_it(
     storage: icechunk.Storage, spec_version: int
 ) -> None:
