@@ -257,6 +257,8 @@ async def test_only_sessions_for_it_move_nodes_async(storage: icechunk.Storage) 
     with pytest.raises(SessionStateError, match="rearrange_session") as refused:
         await writable.move_async("/a", "/b")
     assert refused.value.kind == "non-rearrange-session"
+    with pytest.raises(NodeNotFoundError):  # whatever the session, there is nothing to move
+        await writable.move_async("/nope", "/b")
     committed = await begin_async(repo, ("/a", "/b"))
     await committed.commit_async("move")
     for session in (await repo.readonly_session_async("main"), committed):

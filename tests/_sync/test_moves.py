@@ -258,6 +258,8 @@ def test_only_sessions_for_it_move_nodes(storage: icechunk.Storage) -> None:
     with pytest.raises(SessionStateError, match="rearrange_session") as refused:
         writable.move("/a", "/b")
     assert refused.value.kind == "non-rearrange-session"
+    with pytest.raises(NodeNotFoundError):  # whatever the session, there is nothing to move
+        writable.move("/nope", "/b")
     committed = begin(repo, ("/a", "/b"))
     committed.commit("move")
     for session in (repo.readonly_session("main"), committed):

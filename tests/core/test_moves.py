@@ -204,10 +204,22 @@ def test_nodes_without_groups_above_them_are_not_overwritten() -> None:
     assert tree_of(changes).keys() == {"/", "/a", "/a/x", "/n", "/n/x"}
 
 
-def test_nothing_can_be_moved_where_there_is_no_root() -> None:
+def test_nothing_else_can_be_moved_to_the_top_where_there_is_no_root() -> None:
     changes = ChangeSet(snapshot_of("/a", "/a/x"))
     with pytest.raises(SessionStateError) as refused:
         move_node(changes, "/a", "/b")
     assert refused.value.kind == ErrorKind.MOVE_DESTINATION_PARENT_MISSING
     move_node(changes, "/a/x", "/a/yx")
     assert tree_of(changes).keys() == {"/a", "/a/yx"}
+
+
+def test_a_group_can_become_the_root_where_there_is_none() -> None:
+    changes = ChangeSet(snapshot_of("/a", "/a/y", "/b", "/b/x"))
+    before = tree_of(changes)
+    move_node(changes, "/a", "/")
+    assert tree_of(changes) == {
+        "/": before["/a"],
+        "/y": before["/a/y"],
+        "/b": before["/b"],
+        "/b/x": before["/b/x"],
+    }
