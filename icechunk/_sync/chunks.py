@@ -82,12 +82,13 @@ class SyncChunks:
         """
         state = self._state
         state.check_writable()
-        state.check_chunk_writable(path, coordinates)
         if size == 0:
+            state.array(path)
             raise InvalidInputError(
                 f"the chunk {list(coordinates)} of `{path}` has no bytes: a chunk cannot be empty",
                 ErrorKind.ZERO_LENGTH_CHUNK,
             )
+        state.check_chunk_writable(path, coordinates)
         if size <= self._inline_threshold:
             reference = inline_ref(bytes(data))
         else:

@@ -386,10 +386,15 @@ async def test_what_cannot_be_there_can_be_deleted_async(session: Session, how: 
 async def test_an_empty_chunk_is_refused_and_what_was_there_stays_async(session: Session, how: str) -> None:
     """No reader could tell what a chunk without bytes means."""
     session = await made_async(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})
-    for key in ("a/c/0", "a/c/1"):
+    for key, kind in {
+        **dict.fromkeys(("a/c/0", "a/c/1"), "zero-length-chunk"),
+        "a/c/2": "zero-length-chunk",  # which is outside of the grid, too
+    }.items():
         with pytest.raises(icechunk.InvalidInputError) as caught:
             await session._keys_async.set_async(key, b"", 0)
-        assert caught.value.kind == "zero-length-chunk"
+        assert caught.value.kind == kind
+    with pytest.raises(icechunk.NodeNotFoundError):
+        await session._keys_async.set_async("b/c/0", b"", 0)
     assert await value_async(session, "a/c/0") == DATA
     assert not await session._keys_async.exists_async("a/c/1")
 

@@ -387,10 +387,15 @@ def test_what_cannot_be_there_can_be_deleted(session: Session, how: str) -> None
 def test_an_empty_chunk_is_refused_and_what_was_there_stays(session: Session, how: str) -> None:
     """No reader could tell what a chunk without bytes means."""
     session = made(session, how, {"a/zarr.json": array_document(2), "a/c/0": DATA})
-    for key in ("a/c/0", "a/c/1"):
+    for key, kind in {
+        **dict.fromkeys(("a/c/0", "a/c/1"), "zero-length-chunk"),
+        "a/c/2": "zero-length-chunk",  # which is outside of the grid, too
+    }.items():
         with pytest.raises(icechunk.InvalidInputError) as caught:
             session._keys.set(key, b"", 0)
-        assert caught.value.kind == "zero-length-chunk"
+        assert caught.value.kind == kind
+    with pytest.raises(icechunk.NodeNotFoundError):
+        session._keys.set("b/c/0", b"", 0)
     assert value(session, "a/c/0") == DATA
     assert not session._keys.exists("a/c/1")
 
