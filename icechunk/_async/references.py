@@ -404,7 +404,7 @@ class AsyncReferences(RepositoryState[SessionType]):
         Raises
         ------
         RefNotFoundError
-            Kind `ref-not-found`.
+            Kind `ref-not-found`; with `as_of`, `branch-not-found` in a repository of spec 2.
         SnapshotNotFoundError
             Kind `snapshot-not-found`, or `no-snapshot-at-time`.
         ValueError
@@ -503,7 +503,13 @@ class AsyncReferences(RepositoryState[SessionType]):
 
     async def _tip_as_of_async(self, branch: str | None, as_of: datetime) -> bytes:
         limit = as_of_us(branch, as_of)
-        async for entry in self._ancestry_async(branch, None, None):
+        assert branch is not None
+        info = await self._repo_info_async()
+        if info is not None:
+            tip = repo_updates.resolve_branch(info, branch, ErrorKind.BRANCH_NOT_FOUND)
+        else:
+            tip = await refs_v1.lookup_branch_async(self._assets_async, branch)
+        async for entry in self._ancestors_async(info, tip):
             if entry.flushed_at <= limit:
                 return entry.id
         raise SnapshotNotFoundError(

@@ -405,7 +405,7 @@ class SyncReferences(RepositoryState[SessionType]):
         Raises
         ------
         RefNotFoundError
-            Kind `ref-not-found`.
+            Kind `ref-not-found`; with `as_of`, `branch-not-found` in a repository of spec 2.
         SnapshotNotFoundError
             Kind `snapshot-not-found`, or `no-snapshot-at-time`.
         ValueError
@@ -504,7 +504,13 @@ class SyncReferences(RepositoryState[SessionType]):
 
     def _tip_as_of(self, branch: str | None, as_of: datetime) -> bytes:
         limit = as_of_us(branch, as_of)
-        for entry in self._ancestry(branch, None, None):
+        assert branch is not None
+        info = self._repo_info()
+        if info is not None:
+            tip = repo_updates.resolve_branch(info, branch, ErrorKind.BRANCH_NOT_FOUND)
+        else:
+            tip = refs_v1.lookup_branch(self._assets, branch)
+        for entry in self._ancestors(info, tip):
             if entry.flushed_at <= limit:
                 return entry.id
         raise SnapshotNotFoundError(

@@ -194,6 +194,9 @@ def test_history_and_sessions_at_every_point_of_it(
     with pytest.raises(SnapshotNotFoundError) as early:
         names(branch="main", as_of=datetime(2000, 1, 1, tzinfo=UTC))
     assert early.value.kind == "no-snapshot-at-time"
+    with pytest.raises(RefNotFoundError) as missing:
+        names(branch="nope", as_of=at_second)
+    assert missing.value.kind == ("ref-not-found" if spec_version == 1 else "branch-not-found")
     with pytest.raises(ValueError, match="as_of"):
         names(tag="two", as_of=at_second)
     with pytest.raises(TypeError, match="time zone"):
