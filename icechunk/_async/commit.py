@@ -66,6 +66,8 @@ async def commit_session_async(
         await check_can_write_async(assets)
         written = state.written
         if solver is None or tries < 1:
+            if solver is not None:
+                properties = with_rebase_attempts(properties, 0)
             flushed = await _flush_async(state, assets, message, properties, written)
             await _commit_onto_branch_async(state, assets, branch, flushed, properties)
             return id_text(flushed.snapshot.id)

@@ -67,6 +67,8 @@ def commit_session(
         check_can_write(assets)
         written = state.written
         if solver is None or tries < 1:
+            if solver is not None:
+                properties = with_rebase_attempts(properties, 0)
             flushed = _flush(state, assets, message, properties, written)
             _commit_onto_branch(state, assets, branch, flushed, properties)
             return id_text(flushed.snapshot.id)

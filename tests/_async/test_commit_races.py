@@ -222,10 +222,11 @@ async def test_attempts_are_counted_beside_what_is_there_async(
 
 
 async def test_without_a_race_no_attempt_is_counted_async(ours: Repository, rival: Repository) -> None:
-    for solver, metadata in ((None, {}), (DETECTOR, {"__icechunk": {"rebase_attempts": 0}})):
+    counted = {"__icechunk": {"rebase_attempts": 0}}
+    for solver, tries, metadata in ((None, 1000, {}), (DETECTOR, 1000, counted), (DETECTOR, 0, counted)):
         session = await ours.writable_session_async("main")
-        await edit_async(session, [("a/c/0", b"us" if solver else b"me")])
-        await session.commit_async("ours", rebase_with=solver)
+        await edit_async(session, [("a/c/0", str((solver, tries)).encode())])
+        await session.commit_async("ours", rebase_with=solver, rebase_tries=tries)
         assert next(iter(rival.ancestry(branch="main"))).metadata == metadata
 
 

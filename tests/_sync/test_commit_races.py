@@ -223,10 +223,11 @@ def test_attempts_are_counted_beside_what_is_there(
 
 
 def test_without_a_race_no_attempt_is_counted(ours: Repository, rival: Repository) -> None:
-    for solver, metadata in ((None, {}), (DETECTOR, {"__icechunk": {"rebase_attempts": 0}})):
+    counted = {"__icechunk": {"rebase_attempts": 0}}
+    for solver, tries, metadata in ((None, 1000, {}), (DETECTOR, 1000, counted), (DETECTOR, 0, counted)):
         session = ours.writable_session("main")
-        edit(session, [("a/c/0", b"us" if solver else b"me")])
-        session.commit("ours", rebase_with=solver)
+        edit(session, [("a/c/0", str((solver, tries)).encode())])
+        session.commit("ours", rebase_with=solver, rebase_tries=tries)
         assert next(iter(rival.ancestry(branch="main"))).metadata == metadata
 
 
