@@ -126,9 +126,8 @@ async def amend_session_async(
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
         replaced = state.snapshot.id
-        # Before anything is written: whether this is possible at all.
-        info = await fetch_repo_info_async(assets)
-        repo_updates.require_amendable(info, branch, replaced)
+        # Whether this is possible at all; first what nobody else can have changed.
+        repo_updates.require_not_first(replaced)
         previous = await assets.fetch_transaction_log_async(replaced)
         if previous.moved_nodes and state.mode is not SessionMode.rearrange:
             raise SessionStateError(
@@ -136,6 +135,7 @@ async def amend_session_async(
                 "amend it: make a new commit instead",
                 ErrorKind.REARRANGE_SESSION_ONLY,
             )
+        repo_updates.require_amendable(await fetch_repo_info_async(assets), branch, replaced)
         flushed = await flush_async(
             state,
             assets,

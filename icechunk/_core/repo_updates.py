@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from icechunk._core.ids import id_text
+from icechunk._core.ids import INITIAL_SNAPSHOT_ID, id_text
 from icechunk._core.ops_log import Stamp, record
 from icechunk._exceptions import (
     AlreadyExistsError,
@@ -178,12 +178,28 @@ def require_amendable(info: RepoInfo, branch: str, snapshot_id: bytes) -> Snapsh
     _require_tip(info, branch, snapshot_id)
     found = info.snapshot(snapshot_id)
     if found is None or found.parent_id is None:
-        raise SessionStateError(
-            f"the first snapshot of the repository, {id_text(snapshot_id)}, cannot be amended; "
-            "make a new commit instead",
-            ErrorKind.NO_AMEND_FOR_INITIAL_COMMIT,
-        )
+        raise _not_amendable(snapshot_id)
     return found
+
+
+def require_not_first(snapshot_id: bytes) -> None:
+    """Refuse to amend what every repository starts with, whatever became of the branch.
+
+    Raises
+    ------
+    SessionStateError
+        Kind `no-amend-for-initial-commit`.
+    """
+    if snapshot_id == INITIAL_SNAPSHOT_ID:
+        raise _not_amendable(snapshot_id)
+
+
+def _not_amendable(snapshot_id: bytes) -> SessionStateError:
+    return SessionStateError(
+        f"the first snapshot of the repository, {id_text(snapshot_id)}, cannot be amended; "
+        "make a new commit instead",
+        ErrorKind.NO_AMEND_FOR_INITIAL_COMMIT,
+    )
 
 
 def add_detached_snapshot(

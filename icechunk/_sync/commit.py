@@ -127,9 +127,8 @@ def amend_session(
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
         replaced = state.snapshot.id
-        # Before anything is written: whether this is possible at all.
-        info = fetch_repo_info(assets)
-        repo_updates.require_amendable(info, branch, replaced)
+        # Whether this is possible at all; first what nobody else can have changed.
+        repo_updates.require_not_first(replaced)
         previous = assets.fetch_transaction_log(replaced)
         if previous.moved_nodes and state.mode is not SessionMode.rearrange:
             raise SessionStateError(
@@ -137,6 +136,7 @@ def amend_session(
                 "amend it: make a new commit instead",
                 ErrorKind.REARRANGE_SESSION_ONLY,
             )
+        repo_updates.require_amendable(fetch_repo_info(assets), branch, replaced)
         flushed = flush(
             state,
             assets,

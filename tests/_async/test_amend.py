@@ -187,6 +187,20 @@ async def test_an_amend_of_what_is_not_the_newest_any_more_is_a_conflict_async(
     assert await last_diff_async(repo) == Diff(updated_chunks={"/a": [[0], [1]]})
 
 
+async def test_what_can_never_be_amended_is_said_first_async(storage: icechunk.Storage) -> None:
+    """Somebody else has committed meanwhile, but to rebase would not help."""
+    repo = await Repository.create_async(storage)
+    first = await begin_async(repo, [("zarr.json", group(by="us"))])
+    await commit_async(repo, list(BASE.items()))
+    await (await move_async(repo, ("/a", "/b"))).commit_async("move")
+    edit = await begin_async(repo, [("b/c/0", b"us")])
+    await commit_async(repo, [("b/c/1", b"them")])
+    for session, kind in ((first, "no-amend-for-initial-commit"), (edit, "rearrange-session-only")):
+        with pytest.raises(SessionStateError) as refused:
+            await session.amend_async("amended")
+        assert refused.value.kind == kind
+
+
 async def test_an_amend_that_loses_at_the_last_moment_is_a_conflict_async() -> None:
     inner, faults = icechunk.in_memory_storage(), Faults()
     others = await create_async(inner)

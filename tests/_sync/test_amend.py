@@ -188,6 +188,20 @@ def test_an_amend_of_what_is_not_the_newest_any_more_is_a_conflict(
     assert last_diff(repo) == Diff(updated_chunks={"/a": [[0], [1]]})
 
 
+def test_what_can_never_be_amended_is_said_first(storage: icechunk.Storage) -> None:
+    """Somebody else has committed meanwhile, but to rebase would not help."""
+    repo = Repository.create(storage)
+    first = begin(repo, [("zarr.json", group(by="us"))])
+    commit(repo, list(BASE.items()))
+    (move(repo, ("/a", "/b"))).commit("move")
+    edit = begin(repo, [("b/c/0", b"us")])
+    commit(repo, [("b/c/1", b"them")])
+    for session, kind in ((first, "no-amend-for-initial-commit"), (edit, "rearrange-session-only")):
+        with pytest.raises(SessionStateError) as refused:
+            session.amend("amended")
+        assert refused.value.kind == kind
+
+
 def test_an_amend_that_loses_at_the_last_moment_is_a_conflict() -> None:
     inner, faults = icechunk.in_memory_storage(), Faults()
     others = create(inner)
