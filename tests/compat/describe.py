@@ -134,6 +134,8 @@ _DIFF_MEMBERS = (
     "updated_groups",
     "updated_arrays",
 )
+NO_CHANGES: dict[str, Any] = {**{name: [] for name in _DIFF_MEMBERS}, "updated_chunks": {}, "moved_nodes": []}
+"""A `Diff` without any changes, as plain data."""
 
 
 def describe(
@@ -371,11 +373,12 @@ def _diffs(repository: Any) -> dict[str, Any]:
         for newer, older in steps:
             key = f"{older}..{newer}"
             if key not in diffs:
-                diffs[key] = _diff(repository.diff(from_snapshot_id=older, to_snapshot_id=newer))
+                diffs[key] = diff_of(repository.diff(from_snapshot_id=older, to_snapshot_id=newer))
     return diffs
 
 
-def _diff(diff: Any) -> dict[str, Any]:
+def diff_of(diff: Any) -> dict[str, Any]:
+    """A `Diff` as plain data."""
     described: dict[str, Any] = {name: sorted(getattr(diff, name)) for name in _DIFF_MEMBERS}
     described["updated_chunks"] = {
         path: sorted(list(coordinates) for coordinates in chunks)
@@ -385,7 +388,8 @@ def _diff(diff: Any) -> dict[str, Any]:
     return described
 
 
-def _updates(repository: Any) -> list[dict[str, Any]]:
+def updates_of(repository: Any) -> list[dict[str, Any]]:
+    """The log of operations as plain data, newest first."""
     if repository.spec_version == 1:
         return []
     return [
@@ -437,7 +441,7 @@ _OF_REPOSITORY: dict[str, Callable[[Any], Any]] = {
     "refs": _refs,
     "history": _history,
     "diffs": _diffs,
-    "updates": _updates,
+    "updates": updates_of,
     "config": _config,
     "administration": _administration,
 }
