@@ -91,5 +91,17 @@ def read_back(
     return json.loads(text.replace(f"file://{virtual}/", "file://{virtual}/")), values
 
 
+def by_message(told: dict[str, Any], section: str) -> dict[str, Any]:
+    """A section of a description with messages in place of the ids of snapshots."""
+    messages = {info["id"]: info["message"] for history in told["history"].values() for info in history}
+    detached = [id_ for id_ in told["documents"] if id_ not in messages]
+    messages.update((id_, f"detached {number}") for number, id_ in enumerate(detached))
+    text = json.dumps(told[section])
+    for id_, message in messages.items():
+        text = text.replace(id_, message)
+    renamed: dict[str, Any] = json.loads(text)
+    return renamed
+
+
 def _json(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False, indent=1).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,14 +85,14 @@ def test_the_same_story_reads_the_same(
 ) -> None:
     """Whoever tells it. Snapshots are compared by their message, since ids are random."""
     _, ours, theirs = written_by_us
-    assert _by_message(ours, section) == _by_message(theirs, section)
+    assert golden.by_message(ours, section) == golden.by_message(theirs, section)
 
 
 def test_references_are_alike(written_by_us: tuple[Description, Description, Description]) -> None:
     """Kinds, places, sizes and inlined bytes; ids of native chunks are random."""
     _, ours, theirs = written_by_us
-    assert _without_chunk_ids(_by_message(ours, "references")) == _without_chunk_ids(
-        _by_message(theirs, "references")
+    assert _without_chunk_ids(golden.by_message(ours, "references")) == _without_chunk_ids(
+        golden.by_message(theirs, "references")
     )
 
 
@@ -102,7 +101,7 @@ def test_manifests_are_split_alike(written_by_us: tuple[Description, Description
     counts = [
         {
             message: sorted(num_refs for _, _, num_refs in files)
-            for message, files in _by_message(told, "manifests").items()
+            for message, files in golden.by_message(told, "manifests").items()
         }
         for told in (ours, theirs)
     ]
@@ -148,18 +147,6 @@ def test_a_story_that_the_other_continues(
     rows = {tuple(row[0]): row for row in references["arrays"]["virtual/many"]}
     assert rows.pop((3, 3))[1] == "inline"
     assert list(rows.values()) == before["references"][base]["arrays"]["virtual/many"]
-
-
-def _by_message(told: Description, section: str) -> Description:
-    """A section with messages in place of the ids of snapshots."""
-    messages = {info["id"]: info["message"] for history in told["history"].values() for info in history}
-    detached = [id_ for id_ in told["documents"] if id_ not in messages]
-    messages.update((id_, f"detached {number}") for number, id_ in enumerate(detached))
-    text = json.dumps(told[section])
-    for id_, message in messages.items():
-        text = text.replace(id_, message)
-    renamed: Description = json.loads(text)
-    return renamed
 
 
 def _without_chunk_ids(references: Description) -> Description:

@@ -10,6 +10,7 @@ import pytest
 from tests.compat import (
     misuse,
     misuse_of_arrays,
+    misuse_of_forks,
     misuse_of_history,
     misuse_of_rebases,
     misuse_of_repositories,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 REGISTERED = (
     misuse_of_arrays,
+    misuse_of_forks,
     misuse_of_history,
     misuse_of_rebases,
     misuse_of_repositories,
