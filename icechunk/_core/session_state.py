@@ -49,6 +49,13 @@ if TYPE_CHECKING:
     from icechunk._format.snapshot import Snapshot
 
 
+_FORK_POINTS = 16
+"""How many times a changed session may be forked before it forgets what chunks its oldest forks saw.
+
+That saves memory, and what those forks have written over counts as written twice.
+"""
+
+
 class SessionState:
     """Base snapshot, change set and mode of one session."""
 
@@ -60,6 +67,7 @@ class SessionState:
         "_lock",
         "_pickling",
         "_sealed_in",
+        "_shown",
         "branch",
         "changes",
         "commit_metadata",
@@ -87,7 +95,8 @@ class SessionState:
         self._sealed_in: int | None = None
         self._pickling = 0
         self._frozen: ChangeSet | None = None
-        self._fork_points: dict[bytes, tuple[Snapshot, ChangeSet]] = {}
+        self._fork_points: dict[bytes, ChangeSet] = {}
+        self._shown: tuple[ChangeSet, Snapshot] | None = None
         self.written = WrittenManifests()
 
     @property
@@ -381,21 +390,26 @@ class SessionState:
         """The snapshot that shows a session with the changes that `frozen` returned, if it was written."""
         if frozen.is_empty():
             return frozen.base
-        points = tuple(self._fork_points.values())
-        return next((snapshot for snapshot, changes in points if changes is frozen), None)
+        shown = self._shown
+        return shown[1] if shown is not None and shown[0] is frozen else None
 
     def add_fork_point(self, snapshot: Snapshot, frozen: ChangeSet) -> None:
         """Remember a snapshot that shows the session with the changes that `frozen` returned."""
         with self._lock:
-            if frozen.base is self.snapshot:
-                self._fork_points[snapshot.id] = snapshot, frozen
+            if frozen.base is not self.snapshot:
+                return
+            self._shown = frozen, snapshot
+            self._fork_points[snapshot.id] = frozen
+            if len(self._fork_points) > _FORK_POINTS:
+                oldest = list(self._fork_points)[-_FORK_POINTS - 1]
+                self._fork_points[oldest] = ChangeSet(frozen.base)
 
     def seen_by(self, fork: ChangeSet) -> Contribution | None:
         """The changes of a fork, to be merged; None if it was not made from this session."""
         if fork.base.id == self.snapshot.id:
             return Contribution(fork, None)
-        point = self._fork_points.get(fork.base.id)
-        return None if point is None else Contribution(fork, point[1])
+        seen = self._fork_points.get(fork.base.id)
+        return None if seen is None else Contribution(fork, seen)
 
     def adopt(self, frozen: ChangeSet, merged: ChangeSet) -> bool:
         """Go on with merged changes.
@@ -532,6 +546,7 @@ class SessionState:
         self._extents = {}
         self._frozen = None
         self._fork_points = {}
+        self._shown = None
         self.written = WrittenManifests()
 
 

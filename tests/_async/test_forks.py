@@ -524,3 +524,21 @@ async def test_no_fork_is_made_or_merged_while_a_commit_is_under_way_async() -> 
     await session.commit_async("undisturbed")
     assert seen == ["read-only-session"] * 2
     assert await stored_async(repo) == after([("a/c/2", b"x")])
+
+
+async def test_a_session_that_is_forked_again_and_again_async() -> None:
+    """What old forks saw of the chunks is forgotten at some point, but never what they belong to."""
+    repo = await create_async(icechunk.in_memory_storage())
+    session = await begin_async(repo, [("a/c/0", b"first")])
+    oldest = await forked_async(session, [("a/c/0", b"of the oldest"), ("g/a/c/1", b"x")])
+    forks = []
+    for number in range(20):
+        await edit_async(session, [("a/c/1", b"%d" % number)])
+        forks.append(await forked_async(session, [(f"new-{number}/zarr.json", group())]))
+    await session.merge_async(*forks)
+    with pytest.warns(DuplicateChunkWarning, match=r"1 of `/a` \(\[0\]\)"):
+        await session.merge_async(oldest)
+    status = session.status()
+    assert len(status.new_groups) == 20
+    assert status.updated_chunks == {"/a": [[0], [1]], "/g/a": [[1]]}
+    assert (await content_async(session))["a/c/0"] == b"of the oldest"

@@ -525,3 +525,21 @@ def test_no_fork_is_made_or_merged_while_a_commit_is_under_way() -> None:
     session.commit("undisturbed")
     assert seen == ["read-only-session"] * 2
     assert stored(repo) == after([("a/c/2", b"x")])
+
+
+def test_a_session_that_is_forked_again_and_again() -> None:
+    """What old forks saw of the chunks is forgotten at some point, but never what they belong to."""
+    repo = create(icechunk.in_memory_storage())
+    session = begin(repo, [("a/c/0", b"first")])
+    oldest = forked(session, [("a/c/0", b"of the oldest"), ("g/a/c/1", b"x")])
+    forks = []
+    for number in range(20):
+        edit(session, [("a/c/1", b"%d" % number)])
+        forks.append(forked(session, [(f"new-{number}/zarr.json", group())]))
+    session.merge(*forks)
+    with pytest.warns(DuplicateChunkWarning, match=r"1 of `/a` \(\[0\]\)"):
+        session.merge(oldest)
+    status = session.status()
+    assert len(status.new_groups) == 20
+    assert status.updated_chunks == {"/a": [[0], [1]], "/g/a": [[1]]}
+    assert (content(session))["a/c/0"] == b"of the oldest"
