@@ -83,6 +83,7 @@ async def flush_async(
     manifests, files = await _write_manifests_async(state, assets, written or WrittenManifests())
 
     nodes = nodes_after(base, changes, manifests)
+    files = manifest_files_after(nodes, base.manifest_files, files)
     snapshot_id = random_id()
     payload = encode_snapshot(
         id=snapshot_id,
@@ -91,7 +92,7 @@ async def flush_async(
         flushed_at=max(now_us(), base.flushed_at + 1),
         message=message,
         metadata=dict(properties),
-        manifest_files=manifest_files_after(nodes, base.manifest_files, files),
+        manifest_files=files,
         spec_version=spec_version,
     )
     log = log_of(snapshot_id, changes)
@@ -108,7 +109,8 @@ async def flush_async(
     at_once = 2 if assets.cache.storage.is_remote else 1
     snapshot, _ = await map_concurrently_async(write_async, ["snapshot", "log"], at_once)
     assert snapshot is not None
-    kept = {file.id for file in snapshot.manifest_files}
+    snapshot.keep_manifest_files(files)
+    kept = {file.id for file in files}
     return Flushed(snapshot, [file.id for file in base.manifest_files if file.id not in kept])
 
 

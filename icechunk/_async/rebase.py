@@ -101,6 +101,8 @@ async def find_newer_async(state: SessionState, assets: AsyncAssets) -> Newer | 
             tip = found
     except RefNotFoundError:
         return None
+    if tip == base:
+        return Newer(tip, [], [])
     commits: list[SnapshotEntry] = []
     async for entry in ancestors_async(assets, info, tip):
         if entry.id == base:

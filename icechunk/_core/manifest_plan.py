@@ -13,6 +13,7 @@ fetched references into new ones.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -228,9 +229,8 @@ def _reach(manifest: ManifestRef, edges: Edges) -> _Reach | None:
         if low >= end:
             return None
         is_whole = is_whole and high <= end
-        cells = np.searchsorted(edge, [low, min(high, end) - 1], side="right") - 1
-        first.append(int(cells[0]))
-        last.append(int(cells[1]))
+        first.append(bisect_right(edge, low) - 1)
+        last.append(bisect_right(edge, min(high, end) - 1) - 1)
     return _Reach(tuple(first), tuple(last), is_whole)
 
 

@@ -68,6 +68,7 @@ MAX_TIMESTAMP = 253_402_300_799_999_999
 """Microseconds since the epoch at the end of the year 9999: more do not fit in a `datetime`."""
 
 _KNOWN_NODES = 10_000
+_FEW_NODES = 32
 _AFTER_SLASH = b"0"
 
 _MANIFEST_FILE = np.dtype(
@@ -112,6 +113,7 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_few",
         "_known",
         "_known_weight",
         "_manifest_files",
@@ -140,6 +142,7 @@ class Snapshot:
             raise reader.error(f"its time, {self.flushed_at} microseconds, is out of range")
         self.message = root.require(root.string(4), "commit message")
         self.extra = root.bytes(8)
+        self._few: list[Node] | None = None
         self._known: dict[str, Node | None] = {}
         self._known_weight = 0
         self._metadata: dict[str, Any] | None = None
@@ -152,6 +155,10 @@ class Snapshot:
             self._metadata = _read_metadata(self._root, self.spec_version)
         return self._metadata
 
+    def keep_manifest_files(self, files: list[ManifestFile]) -> None:
+        """Take the manifests, in the order of their ids, in the place of decoding them."""
+        self._manifest_files = files
+
     @property
     def manifest_files(self) -> list[ManifestFile]:
         """All manifests of the snapshot, in the order of their ids; not to be changed."""
@@ -163,8 +170,14 @@ class Snapshot:
         return len(self._nodes)
 
     def __iter__(self) -> Iterator[Node]:
-        """All nodes in the order of the bytes of their paths."""
-        return self._nodes.run(0, len(self._nodes))
+        """All nodes in the order of the bytes of their paths; few of them are kept."""
+        if self._few is not None:
+            return iter(self._few)
+        nodes = self._nodes.run(0, len(self._nodes))
+        if len(self._nodes) > _FEW_NODES:
+            return nodes
+        self._few = list(nodes)
+        return iter(self._few)
 
     def find(self, path: str) -> Node | None:
         """The node at a path, None if there is none.

@@ -102,6 +102,8 @@ def find_newer(state: SessionState, assets: SyncAssets) -> Newer | None:
             tip = found
     except RefNotFoundError:
         return None
+    if tip == base:
+        return Newer(tip, [], [])
     commits: list[SnapshotEntry] = []
     for entry in ancestors(assets, info, tip):
         if entry.id == base:
