@@ -22,6 +22,9 @@ class Meter(Protocol):
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
 
+    def share(self, kept: int, lost: int) -> None:
+        """Say that what was measured is for so many pieces of work, and how many came to nothing."""
+
 
 class Stopwatch:
     """Seconds on the wall and of the processors, the latter over all threads.
@@ -31,6 +34,7 @@ class Stopwatch:
 
     wall = float("nan")
     cpu = float("nan")
+    lost: int | None = None
     _begun = (0.0, 0.0)
 
     def __enter__(self) -> None:
@@ -41,12 +45,16 @@ class Stopwatch:
         begun_wall, begun_cpu = self._begun
         self.wall, self.cpu = time.perf_counter() - begun_wall, time.process_time() - begun_cpu
 
+    def share(self, kept: int, lost: int) -> None:
+        self.wall, self.cpu, self.lost = self.wall / kept, self.cpu / kept, lost
+
 
 class NoMeter:
     """Measures nothing: for samples whose memory is gauged from outside."""
 
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
+    def share(self, kept: int, lost: int) -> None: ...
 
 
 class MemoryGauge:

@@ -32,6 +32,8 @@ class Row:
     official: list[float] = field(default_factory=list)
     ours_cpu: list[float] = field(default_factory=list)
     official_cpu: list[float] = field(default_factory=list)
+    ours_lost: list[int] = field(default_factory=list)
+    official_lost: list[int] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -62,11 +64,16 @@ def run(
         for ic in (official, ours):  # the first sample warms threads and page cache, and is not kept
             _sample(workload, ic, places)
         for number in range(count):
-            sides = [(ours, row.ours, row.ours_cpu), (official, row.official, row.official_cpu)]
-            for ic, wall, cpu in sides if number % 2 else sides[::-1]:
+            sides = [
+                (ours, row.ours, row.ours_cpu, row.ours_lost),
+                (official, row.official, row.official_cpu, row.official_lost),
+            ]
+            for ic, wall, cpu, lost in sides if number % 2 else sides[::-1]:
                 watch = _sample(workload, ic, places)
                 wall.append(watch.wall)
                 cpu.append(watch.cpu)
+                if watch.lost is not None:
+                    lost.append(watch.lost)
     return [row]
 
 

@@ -44,7 +44,7 @@ PIPELINES = {
 THREADS = 8
 THREAD_CHUNKS = 512
 CHANGED = 1000
-COMMITS_EACH = 10
+COMMITS = 80
 ASYNC_READS = 64
 
 
@@ -231,16 +231,18 @@ def _rebase(ic: ModuleType, places: Places, meter: Meter) -> None:
     assert np.asarray(stored[:]).tolist() == [1] * (FOREIGN + 1)
 
 
-def _commit_loop(ic: ModuleType, meter: Meter, storage: Any) -> None:
-    """Threads that each commit to one branch, again and again, and rebase over the commits of the others."""
+def _commit_loop(ic: ModuleType, meter: Meter, storage: Any) -> int:
+    """Threads that each commit to one branch, again and again, and rebase over the commits of the others.
+
+    Gives out how many of the commits are in the history afterwards.
+    """
     repository = ic.Repository.create(storage)
     session = repository.writable_session("main")
-    size = THREADS * COMMITS_EACH
-    zarr.create_array(session.store, name="a", shape=(size,), chunks=(1,), dtype="u1", compressors=None)
+    zarr.create_array(session.store, name="a", shape=(COMMITS,), chunks=(1,), dtype="u1", compressors=None)
     session.commit("start")
 
     def write(thread: int) -> None:
-        for number in range(thread, size, THREADS):
+        for number in range(thread, COMMITS, THREADS):
             session = repository.writable_session("main")
             zarr.open_array(session.store, path="a")[number] = 1
             session.commit(f"commit {number}", rebase_with=ic.ConflictDetector())
@@ -249,12 +251,20 @@ def _commit_loop(ic: ModuleType, meter: Meter, storage: Any) -> None:
         for _ in pool.map(write, range(THREADS)):
             pass
     stored = zarr.open_array(repository.readonly_session("main").store, path="a", mode="r")
-    assert np.asarray(stored[:]).tolist() == [1] * size
-    assert sum(1 for _ in repository.ancestry(branch="main")) == size + 2
+    messages = {entry.message for entry in repository.ancestry(branch="main")}
+    landed = [number for number in range(COMMITS) if f"commit {number}" in messages]
+    assert np.flatnonzero(np.asarray(stored[:])).tolist() == landed
+    return len(landed)
 
 
 def _commit_loop_in_memory(ic: ModuleType, _places: Places, meter: Meter) -> None:
-    _commit_loop(ic, meter, ic.in_memory_storage())
+    assert _commit_loop(ic, meter, ic.in_memory_storage()) == COMMITS
+
+
+def _commit_loop_in_directory(ic: ModuleType, places: Places, meter: Meter) -> None:
+    """In a directory the official implementation lets commits overwrite each other: those that stay count."""
+    landed = _commit_loop(ic, meter, ic.local_filesystem_storage(str(places.fresh())))
+    meter.share(landed, COMMITS - landed)
 
 
 def _open_and_read(ic: ModuleType, places: Places, meter: Meter) -> None:
@@ -294,6 +304,12 @@ WORKLOADS = (
         "commit-loop-memory",
         "8 threads commit 10 times each to one branch in memory storage, with rebase",
         _commit_loop_in_memory,
+        5,
+    ),
+    Workload(
+        "commit-loop",
+        "the same in a directory: time for each of 80 commits that is in the history afterwards",
+        _commit_loop_in_directory,
         5,
     ),
     Workload("open", "open a repository and read a first value", _open_and_read, 15),
