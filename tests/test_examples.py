@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import icechunk
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+TIMEOUT = 240.0
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHODS = [
     name for name in ("spawn", "forkserver", "fork") if name in multiprocessing.get_all_start_methods()
 ]
 
 
-def run_program(*arguments: str | Path, cwd: Path | None = None) -> str:
+def run_program(
+    *arguments: str | Path, cwd: Path | None = None, environment: dict[str, str] | None = None
+) -> str:
     """What a Python program prints; it must succeed and warn of nothing."""
     strict = ["-W", "error::UserWarning", "-W", "error::RuntimeWarning"]
-    command = [sys.executable, *strict, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=cwd)
+    done = subprocess.run(
+        [sys.executable, *strict, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **(environment or {})},
+    )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return done.stdout
 
 
-def run_example(name: str, *arguments: str | Path) -> str:
-    return run_program(EXAMPLES / name, *arguments)
+def run_example(name: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> str:
+    return run_program(EXAMPLES / name, *arguments, environment=environment)
 
 
 def history(path: Path, branch: str = "main") -> list[str]:
@@ -51,6 +67,34 @@ def test_parallel_writes(tmp_path: Path) -> None:
 
 def test_parallel_writes_into_a_temporary_directory() -> None:
     assert "identical to the NetCDF file" in run_example("parallel_writes.py", "--steps", "2")
+
+
+ENGINES = [
+    *[("process_pool_writes.py", "--method", method) for method in METHODS],
+    ("joblib_writes.py", "--backend", "loky"),
+    ("joblib_writes.py", "--backend", "threading"),
+    ("ray_writes.py",),
+    ("lithops_writes.py",),
+]
+
+
+@pytest.fixture
+def tidy() -> Iterator[dict[str, str]]:
+    """Variables that have engines keep their files to a directory; its path is short, as sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="e", ignore_cleanup_errors=True) as folder:
+        yield {"HOME": folder, "TMPDIR": folder, "RAY_TMPDIR": folder}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=" ".join)
+def test_engines_write_one_change_together(
+    tmp_path: Path, engine: tuple[str, ...], tidy: dict[str, str]
+) -> None:
+    path = tmp_path / "temperatures"
+    sizes = ["--workers", "2", "--steps", "20"]
+    said = run_example(*engine, "--path", path, *sizes, environment=tidy)
+    assert "wrote 20 months with 2" in said
+    assert "identical to the NetCDF file" in said
+    assert history(path) == ["Write 20 months", "Lay out the arrays", "Repository initialized"]
 
 
 @pytest.mark.parametrize("method", METHODS)
