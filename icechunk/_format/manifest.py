@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icechunk._exceptions import FormatError
+from icechunk._exceptions import ErrorKind, FormatError
 from icechunk._format.chunk_refs import (
     ROW,
     ChunkRef,
@@ -44,7 +44,7 @@ from icechunk._format.chunk_refs import (
     virtual,
 )
 from icechunk._format.compression import LocationDictionary
-from icechunk._format.flatbuffer_builder import Builder, u8
+from icechunk._format.flatbuffer_builder import MAX_SIZE, Builder, u8
 from icechunk._format.flatbuffers import Reader, Table, Tables
 from icechunk._format.slices import distinct_slices
 from icechunk._locks import StateLock
@@ -360,6 +360,7 @@ def encode_manifest(
         Kind `serialization`: more than 2 GiB.
     """
     arrays = sorted(arrays, key=lambda array: array[0])
+    _check_sizes([refs for _, refs in arrays])
     parts, dictionary = one_dictionary([refs for _, refs in arrays])
     if spec_version < 2:
         parts, dictionary = [refs.with_plain_locations() for refs in parts], None
@@ -377,6 +378,19 @@ def encode_manifest(
         }
     )
     return builder.finish(root)
+
+
+def _check_sizes(parts: Sequence[ChunkRefs]) -> None:
+    """Refuse at once what cannot fit, however small each reference is."""
+    # A reference, its table with two offsets, and its coordinates with their number.
+    least = sum([len(refs) * (16 + 4 * refs.ndim) for refs in parts])
+    if least > MAX_SIZE:
+        count = sum(map(len, parts))
+        raise FormatError(
+            f"{count} chunk references need at least {least} bytes, and a manifest cannot hold more than "
+            f"{MAX_SIZE}: split manifests into smaller ones, see `ManifestSplittingConfig`",
+            ErrorKind.SERIALIZATION,
+        )
 
 
 def _expected_size(parts: Sequence[ChunkRefs], dictionary: LocationDictionary | None) -> int:

@@ -449,3 +449,33 @@ def test_encoding_takes_little_more_than_its_result() -> None:
     # Table, coordinates and the reference to the table.
     assert len(payload) < count * (28 + 12 + 4 + 4) + 200
     assert peak < 3 * len(payload)
+
+
+def test_manifests_of_more_than_a_million_references_are_read() -> None:
+    """Limits on the number of tables, which readers of FlatBuffers have, are no limit on manifests."""
+    count = 1_100_000
+    rows = ChunkRefs.from_items(1, {(0,): native(b"i" * 12, 9)}).rows.repeat(count)
+    rows["offset"] = np.arange(count)
+    coords = np.stack(np.unravel_index(np.arange(count), (11, 100_000)), 1).astype(np.uint32)
+    payload = encode_manifest(ID, [(NODE, ChunkRefs.from_columns(coords, rows, np.empty(0, np.uint8)))], 2)
+    manifest = decode_manifest(payload, KEY)
+    assert manifest.num_refs == count
+    for number in (0, 1, 999_999, 1_000_001, count - 1):
+        assert manifest.find(NODE, divmod(number, 100_000)) == native(b"i" * 12, 9, number)
+    assert manifest.find(NODE, (11, 0)) is None
+    refs = decode_manifest(payload, KEY).refs(NODE)
+    assert refs is not None
+    assert np.array_equal(refs.coords, coords)
+    assert np.array_equal(refs.rows["offset"], rows["offset"])
+
+
+def test_manifests_that_are_too_large_are_refused_before_any_work() -> None:
+    """As many references exceed what a file can hold: known from their number, and told at once."""
+    count = 80_000_000
+    row = ChunkRefs.from_items(1, {(0,): native(b"i" * 12, 9)}).rows
+    refs = ChunkRefs.empty(3)
+    # Nobody looks at them one by one, or this would take minutes and several gigabytes.
+    refs.coords, refs.rows = np.broadcast_to(np.uint32(0), (count, 3)), np.broadcast_to(row, (count,))
+    with pytest.raises(FormatError, match="split manifests") as caught:
+        encode_manifest(ID, [(NODE, refs)], 2)
+    assert caught.value.kind == ErrorKind.SERIALIZATION
