@@ -10,6 +10,7 @@ import asyncio
 import sys
 import threading
 import time
+import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ from zarr.core.buffer import cpu, default_buffer_prototype
 import icechunk
 from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
 from icechunk.testing.faults import Faults, faulty_storage
-from tests.arrays import create_counted_array, open_stored_array
+from tests.arrays import create_array, create_counted_array, open_stored_array
 from tests.places import PLACES, places
+from tests.s3_server import Fault, Proxy, s3_at
 from tests.threads import at_once, meanwhile, on_a_loop
 
 if TYPE_CHECKING:
@@ -558,3 +560,77 @@ def test_an_error_of_one_thread_leaves_the_session_to_the_others(storage: icechu
     assert at_once(*[partial(write, first) for first in range(4)]) == [48] * 4
     session.commit("all the same")
     assert open_stored_array(session.store, "a")[::4].tolist() == list(range(64))
+
+
+def test_appending_along_both_dimensions_with_many_threads_reads_back_exactly(
+    storage: icechunk.Storage,
+) -> None:
+    """What was there before stays where it is, and each thread's chunks come where they belong."""
+    repo = Repository.create(storage, NATIVE)
+    session = repo.writable_session("main")
+    array: Any = create_array(session, "a", (8, 8), chunks=(4, 4))
+    array[:] = 1
+    session.commit("before")
+    session = repo.writable_session("main")
+    expected = np.ones((8, 8), "i4")
+    for turn, shape in enumerate(((16, 8), (16, 16), (20, 24))):
+        open_stored_array(session.store, "a", "r+").resize(shape)
+        grown = np.zeros(shape, "i4")
+        grown[: expected.shape[0], : expected.shape[1]] = expected
+        corners = [(row, column) for row in range(0, shape[0], 4) for column in range(0, shape[1], 4)]
+        new = [
+            corner
+            for corner in corners
+            if any(at >= old for at, old in zip(corner, expected.shape, strict=True))
+        ]
+
+        def write(row: int, column: int, number: int) -> None:
+            open_stored_array(session.store, "a", "r+")[row : row + 4, column : column + 4] = number
+
+        jobs = []
+        for number, (row, column) in enumerate(new, 100 * turn + 2):
+            grown[row : row + 4, column : column + 4] = number
+            jobs.append(partial(write, row, column, number))
+        at_once(*jobs)
+        expected = grown
+        assert np.array_equal(open_stored_array(session.store, "a")[:], expected)
+    session.commit("append")
+    store = Repository.open(storage).readonly_session("main").store
+    assert np.array_equal(open_stored_array(store, "a")[:], expected)
+
+
+def test_a_request_that_takes_long_holds_up_no_other_thread(s3_proxy: Proxy) -> None:
+    """Neither those that compute nor those that use the same session, in memory or over the network."""
+    storage = s3_at(s3_proxy.address, uuid.uuid4().hex)
+    session = Repository.create(storage, NATIVE).writable_session("main")
+    create_counted_array(session.store, "a", 8)[:] = 7
+    session.commit("write")
+    session = Repository.open(storage, NATIVE).writable_session("main")
+    paths = [path for method, path in s3_proxy.requests if method == "PUT" and "/chunks/" in path]
+    seconds = 1.0
+    longest = dict.fromkeys(("computing", "writing", "reading"), 0.0)
+    counts = dict.fromkeys(longest, 0)
+
+    def timed(name: str, action: Callable[[], object]) -> None:
+        started = time.monotonic()
+        action()
+        longest[name] = max(longest[name], time.monotonic() - started)
+        counts[name] += 1
+        time.sleep(0.001)
+
+    def read_slowly() -> None:
+        assert session.store.get_sync("a/c/0") == buffer(value_of(7))
+
+    session.store.get_sync("a/c/7")
+    s3_proxy.faults.append(Fault("stall", "GET", paths[0], seconds=seconds))
+    with meanwhile(
+        partial(timed, "computing", lambda: sum(range(100))),
+        partial(timed, "writing", lambda: session.store.set_sync("a/zarr.json", zarr_document(8))),
+        partial(timed, "reading", lambda: session.store.get_sync("a/c/7")),
+    ):
+        started = time.monotonic()
+        read_slowly()
+        taken = time.monotonic() - started
+    assert taken > seconds
+    assert max(longest.values()) < seconds / 2, longest
+    assert min(counts.values()) > 10, counts

@@ -17,6 +17,8 @@ import zarr
 
 import icechunk
 from icechunk import Repository, RepositoryConfig, Session
+from icechunk._format.chunk_refs import virtual
+from tests.arrays import create_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,6 +230,45 @@ print(array[:].sum())
         script, (session, session.store, zarr.open_array(session.store, path="a", mode="r"))
     )
     assert answer.split("\n") == ["780 True", "780 True", "780"]
+
+
+def test_containers_of_virtual_chunks_and_who_may_read_them_go_along(tmp_path: Path) -> None:
+    """A copy in another process reads the chunks in other files, also with what was not stored."""
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "data.bin").write_bytes(b"head" + VALUES.astype("<i4").tobytes())
+    prefix = f"file://{files}/"
+    config = RepositoryConfig()
+    config.set_virtual_chunk_container(
+        icechunk.VirtualChunkContainer(prefix, icechunk.ObjectStoreConfig.LocalFileSystem(str(files)))
+    )
+    storage = icechunk.local_filesystem_storage(tmp_path / "repository")
+    Repository.create(storage)
+    access = icechunk.containers_credentials({prefix: icechunk.credentials.LocalFileSystemAccess})
+    repo = Repository.open(storage, config, access)
+    session = repo.writable_session("main")
+    create_array(session, "a", (40,), chunks=(40,))
+    session._state.record_chunk("/a", (0,), virtual(f"{prefix}data.bin", 4, 160))
+    session.commit("refer")
+    reader = repo.readonly_session("main")
+    assert values(reader) == VALUES.tolist()
+    script = """
+import zarr
+repo, session, store = argument
+for each in (store, session.store, repo.readonly_session("main").store):
+    print(zarr.open_array(each, path="a", mode="r")[:].sum())
+"""
+    assert in_a_new_process(script, (repo, reader, reader.store)).split() == ["780"] * 3
+
+
+def test_credentials_go_along_and_are_not_shown() -> None:
+    storage = icechunk.s3_storage(
+        bucket="b", prefix="p", access_key_id="who", secret_access_key="geheim", session_token="token"
+    )
+    assert pickle.loads(pickle.dumps(storage)) == storage
+    other = icechunk.s3_storage(bucket="b", prefix="p", access_key_id="who", secret_access_key="another")
+    assert pickle.loads(pickle.dumps(storage)) != other
+    assert "geheim" not in repr(pickle.loads(pickle.dumps(storage)))
 
 
 def test_a_repository_is_written_to_by_another_process(repo: Repository) -> None:

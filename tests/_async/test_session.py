@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +42,23 @@ from tests.arrays import (
     set_key_async,
     write_async,
 )
+
+
+@contextmanager
+def counted_lines() -> Iterator[list[int]]:
+    """How many lines of Python this thread runs in the block."""
+    count = [0]
+
+    def trace(_frame: object, event: str, _argument: object) -> Any:
+        count[0] += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(before)
 
 
 async def chunk_count_async(session: Session, name: str) -> int:
@@ -420,3 +441,25 @@ async def test_byte_ranges_of_chunks_that_begin_inside_of_an_object_async(
                 found = await reader._keys_async.get_async(key, request)
                 assert found is not None
                 assert bytes(found) == data[part], (key, request)
+
+
+async def test_listing_a_small_directory_does_not_look_at_the_nodes_elsewhere_async(
+    spec_version: int,
+) -> None:
+    """Counted in lines of Python that run: as many beside three thousand nodes as beside thirty."""
+    lines = []
+    for others in (30, 3000):
+        repo = await Repository.create_async(icechunk.in_memory_storage(), spec_version=spec_version)
+        session = await repo.writable_session_async("main")
+        document = b'{"zarr_format":3,"node_type":"group"}'
+        paths = [*[f"other/{number}/x" for number in range(others)], "small/a", "small/b", "small", ""]
+        for path in paths:
+            await session._keys_async.set_async(f"{path}/zarr.json", document, len(document))
+        await session.commit_async("write")
+        reader = await repo.writable_session_async("main")
+        await reader._keys_async.set_async("small/c/zarr.json", document, len(document))
+        with counted_lines() as count:
+            names = sorted([name async for name in reader._keys_async.list_dir_async("small")])
+        assert names == ["a", "b", "c", "zarr.json"]
+        lines.append(count[0])
+    assert 0 < lines[1] < 2 * lines[0], lines

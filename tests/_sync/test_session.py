@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +43,23 @@ from tests.arrays import (
     set_key,
     write,
 )
+
+
+@contextmanager
+def counted_lines() -> Iterator[list[int]]:
+    """How many lines of Python this thread runs in the block."""
+    count = [0]
+
+    def trace(_frame: object, event: str, _argument: object) -> Any:
+        count[0] += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield count
+    finally:
+        sys.settrace(before)
 
 
 def chunk_count(session: Session, name: str) -> int:
@@ -421,3 +442,25 @@ def test_byte_ranges_of_chunks_that_begin_inside_of_an_object(
                 found = reader._keys.get(key, request)
                 assert found is not None
                 assert bytes(found) == data[part], (key, request)
+
+
+def test_listing_a_small_directory_does_not_look_at_the_nodes_elsewhere(
+    spec_version: int,
+) -> None:
+    """Counted in lines of Python that run: as many beside three thousand nodes as beside thirty."""
+    lines = []
+    for others in (30, 3000):
+        repo = Repository.create(icechunk.in_memory_storage(), spec_version=spec_version)
+        session = repo.writable_session("main")
+        document = b'{"zarr_format":3,"node_type":"group"}'
+        paths = [*[f"other/{number}/x" for number in range(others)], "small/a", "small/b", "small", ""]
+        for path in paths:
+            session._keys.set(f"{path}/zarr.json", document, len(document))
+        session.commit("write")
+        reader = repo.writable_session("main")
+        reader._keys.set("small/c/zarr.json", document, len(document))
+        with counted_lines() as count:
+            names = sorted([name for name in reader._keys.list_dir("small")])
+        assert names == ["a", "b", "c", "zarr.json"]
+        lines.append(count[0])
+    assert 0 < lines[1] < 2 * lines[0], lines
