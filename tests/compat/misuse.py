@@ -110,6 +110,45 @@ ON_PURPOSE: dict[str, list[Any]] = {
     # What can be called is a function, what can be iterated over are coordinates.
     "reindex-callable": ["returned", [[100, 2, 3, 4, 5, 6, 7], False, {}]],
     "reindex-iterator": ["returned", [[7, 0, 3, 4, 5, 6, 7], True, {"/a": [[0]]}]],
+    # A location that leaves its container is refused when it is set, not only when it is read; one whose
+    # escapes are not text is no location.
+    "virtual_ref-dots": ["raised", "InvalidInputError", "invalid-virtual-ref"],
+    "virtual_ref-not_text": ["raised", "InvalidInputError", "invalid-virtual-ref"],
+    # A condition that the format cannot hold is refused, and not dropped or never met.
+    "virtual_ref-no_etag": ["raised", "InvalidInputError", "invalid-virtual-ref"],
+    "virtual_ref-early": ["raised", "OverflowError", ""],
+    "virtual_ref-late": ["raised", "OverflowError", ""],
+    # A bulk setter that fails changes nothing.
+    **{
+        name: ["returned", [[], [[]], False]]
+        for name in (
+            *("virtual_refs_that_failed-outside", "virtual_refs_that_failed-no_bytes"),
+            "virtual_refs_arr_that_failed",
+        )
+    },
+    # References have as many coordinates as the array has dimensions.
+    **{
+        name: ["raised", "InvalidInputError", "invalid-chunk-index"]
+        for name in ("virtual_ref-too_many", "virtual_refs-too_many", "virtual_refs_arr-dimensions")
+    },
+    # Slashes too many do no harm to paths either, and a bad path is an error of ours.
+    "virtual_refs_at-trailing": ["returned", [[], [["file://here/f"]], True]],
+    "virtual_refs_at-doubled": ["returned", [[], [["file://here/f"]], True]],
+    "batches-trailing": ["returned", 4],
+    "virtual_refs_at-dots": ["raised", "InvalidInputError", "invalid-path"],
+    "batches-dots": ["raised", "InvalidInputError", "invalid-path"],
+    # Columns may be of any integers, and locations in any sequence.
+    **{
+        f"virtual_refs_arr-{columns}": ["returned", [[], [["file://here/f"] * 4], True]]
+        for columns in ("tuple_locations", "array_locations", "signed", "list_offsets", "strided")
+    },
+    # Every file that ends before its chunk does is too short.
+    "virtual_read-beyond": ["raised", "StorageError", "invalid-object-size"],
+    # Ranges of virtual chunks are clamped like those of others.
+    "virtual_read_part-beyond": ["returned", "0b0c0d0e0f"],
+    "virtual_read_part-outside": ["returned", ""],
+    # Authorised prefixes are told as they are compared: with a slash.
+    "authorise_with_none": ["returned", [["DeprecationWarning"] * 2, True, "0a0b0c0d0e0f"]],
     # Deleted chunks are not moved, and chunks are taken in one order: with a commit before it or without.
     "reindex_after_deleting": ["returned", [[0, 0, 3, 4, 3, 4, 5], True, {"/a": [[0], [2], [3]]}]],
     "reindex_to_one_place_after_writing": ["returned", [[7, 0, 9, 9, 5, 6, 7], True, {"/a": [[0], [1]]}]],

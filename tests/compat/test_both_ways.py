@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     Description = dict[str, Any]
 
 WE_CANNOT_YET = {
-    "virtual": False,
     "expiration": False,
     "collection": False,
 }
@@ -169,13 +168,15 @@ def test_we_read_the_old_release(old_release: Callable[..., Any], ours: Any, tmp
 def test_the_old_release_reads_ours(old_release: Callable[..., Any], ours: Any, tmp_path: Path) -> None:
     path = tmp_path / "repository"
     storage = ours.local_filesystem_storage(str(path))
-    scenario.write_history(ours, storage, OUR_CHAPTERS[1])
+    # 1.x knows no containers by name.
+    chapters = scenario.Chapters.of_spec_1(**WE_CANNOT_YET, relative_locations=False)
+    scenario.write_history(ours, storage, chapters)
     told, _ = describe.describe(ours.Repository.open(storage), describe.OLD_SECTIONS)
-    assert old_release("describe", path) == told
+    assert _without_virtual(old_release("describe", path)) == _without_virtual(told)
 
 
 def _without_virtual(told: Description) -> Description:
-    """Without the values of virtual arrays: they cannot be read here, and 1.x has no kinds of errors."""
+    """Without the values of virtual arrays: nobody authorised them, and 1.x has no kinds of errors."""
     for values in told["values"].values():
         for path in [path for path in values if path.startswith("virtual/")]:
             del values[path]

@@ -15,6 +15,7 @@ from tests.compat import (
     misuse_of_rebases,
     misuse_of_repositories,
     misuse_of_stores,
+    misuse_of_virtual_refs,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ REGISTERED = (
     misuse_of_rebases,
     misuse_of_repositories,
     misuse_of_stores,
+    misuse_of_virtual_refs,
 )
 """The modules whose import fills `misuse.CASES`."""
 
