@@ -20,13 +20,16 @@ import msgspec
 import numpy as np
 
 from icechunk._core.splits import cells_of
+from icechunk._exceptions import ErrorKind, FormatError
 from icechunk._format.chunk_refs import ChunkRefs
+from icechunk._format.flatbuffer_builder import MAX_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from icechunk._core.change_set import ChunkTable
     from icechunk._format.snapshot import ManifestFile, ManifestRef, Node
 
 Edges = tuple["NDArray[np.int64]", ...]
@@ -156,6 +159,45 @@ def plan_manifests(
         for cell in sorted(changed | set(by_cell))
     ]
     return Plan(tuple(kept), tuple(rewrites), edges)
+
+
+def require_size(path: str, piece: Rewrite, limit: int = MAX_SIZE) -> None:
+    """Refuse a manifest of an array that is certainly too large, before hours are spent on it.
+
+    Raises
+    ------
+    FormatError
+        Kind `serialization`.
+    """
+    written = piece.written
+    # Per reference: its place in the vector, its table with offset and length or id, its index.
+    least = len(written) * (28 + 4 * written.ndim) + 8 * int(np.count_nonzero(written.rows["offset"]))
+    if piece.cell is not None and least > limit:
+        raise FormatError(
+            f"{len(written):,} references of `{path}` would be in one manifest, and no file of metadata can "
+            f"have more than {limit:,} bytes: set `config.manifest.splitting`, so that there are several "
+            "manifests of it, or use larger chunks",
+            ErrorKind.SERIALIZATION,
+        )
+
+
+def require_log_size(tables: Iterable[ChunkTable], limit: int = MAX_SIZE) -> int:
+    """Refuse a commit whose transaction log is certainly too large; returns how many chunks changed.
+
+    Raises
+    ------
+    FormatError
+        Kind `serialization`.
+    """
+    counts = [(table.count(), table.ndim) for table in tables]
+    total = sum(count for count, _ in counts)
+    if sum(count * (16 + 4 * ndim) for count, ndim in counts) > limit:
+        raise FormatError(
+            f"the {total:,} chunks that have changed do not fit into one transaction log, which cannot have "
+            f"more than {limit:,} bytes: commit them in several parts",
+            ErrorKind.SERIALIZATION,
+        )
+    return total
 
 
 def rewrite(piece: Rewrite, sources: Sequence[ChunkRefs], edges: Edges) -> list[ChunkRefs]:

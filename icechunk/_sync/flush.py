@@ -9,6 +9,7 @@ here is visible to anybody until a ref points to the snapshot.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,7 +21,14 @@ from icechunk._core.commit_plan import (
     touched_arrays,
     transaction_log,
 )
-from icechunk._core.manifest_plan import Piece, WrittenManifests, plan_manifests, rewrite
+from icechunk._core.manifest_plan import (
+    Piece,
+    WrittenManifests,
+    plan_manifests,
+    require_log_size,
+    require_size,
+    rewrite,
+)
 from icechunk._core.splits import split_edges
 from icechunk._exceptions import ErrorKind, FormatError
 from icechunk._format.chunk_refs import ChunkRefs
@@ -43,6 +51,11 @@ REFERENCES_IN_MEMORY = 8_000_000
 
 MANIFESTS_AT_A_TIME = 32
 """Pieces of manifest work under way at one time, unless the configuration says otherwise."""
+
+MANY_CHANGES = 50_000_000
+"""Changed chunks from which on a commit says that it is large."""
+
+_log = logging.getLogger(__name__)
 
 _MANY_REFERENCES = 16384
 """Merges of more references than this are done in a thread."""
@@ -130,6 +143,11 @@ def _write_manifests(
     state: SessionState, assets: SyncAssets, known: WrittenManifests
 ) -> tuple[dict[bytes, tuple[ManifestRef, ...]], list[ManifestFile]]:
     """Write the new manifests; returns all manifests of each touched array, and the new files."""
+    total = require_log_size(state.changes.chunks.values())
+    if total >= MANY_CHANGES:
+        _log.warning(
+            "%d chunks are committed at once: this takes much memory, and several commits take less", total
+        )
     kept: dict[bytes, tuple[ManifestRef, ...]] = {}
     pieces: list[Piece] = []
     for node in touched_arrays(state.snapshot, state.changes):
@@ -175,6 +193,8 @@ def _plan(
         recorded = ChunkRefs.empty(ndim), np.empty((0, ndim), np.uint32)
     written, removed = recorded
     plan = plan_manifests(array.manifests, edges, written, removed)
+    for work in plan.rewrites:
+        require_size(node.path, work)
     sizes = {file.id: file.num_chunk_refs for file in state.snapshot.manifest_files}
     pieces = [
         Piece(
