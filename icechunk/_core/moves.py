@@ -19,25 +19,10 @@ from icechunk._exceptions import (
 
 if TYPE_CHECKING:
     from icechunk._core.change_set import ChangeSet
-    from icechunk._format.snapshot import Node
 
 
 def move_node(changes: ChangeSet, source: str, target: str) -> None:
     """Record that a node, and all below it, go from one canonical path to another.
-
-    Raises
-    ------
-    NodeNotFoundError, AlreadyExistsError, SessionStateError
-        As in `check_move`.
-    """
-    check_move(changes, source, target)
-    for node, path in _moving(changes, source, target):
-        changes.relocate_node(node, path)
-    changes.moves.append((source, target))
-
-
-def check_move(changes: ChangeSet, source: str, target: str) -> None:
-    """Refuse a move that is not possible.
 
     Raises
     ------
@@ -58,7 +43,7 @@ def check_move(changes: ChangeSet, source: str, target: str) -> None:
         )
     if changes.find(target) is not None:
         raise _occupied(source, target)
-    above = parent_path(target)
+    above = parent_path(target)  # the root has none
     parent = None if above is None else changes.find(above)
     if parent is None and above is not None:
         raise SessionStateError(
@@ -71,16 +56,15 @@ def check_move(changes: ChangeSet, source: str, target: str) -> None:
             f"`{source}` cannot be moved to `{target}`: `{above}` is an array and has no nodes below it",
             ErrorKind.MOVE_DESTINATION_PARENT_NOT_GROUP,
         )
-    for node, path in _moving(changes, source, target):
+    below = "" if target == "/" else target
+    moving = [(node, below + node.path[len(source) :] or "/") for node in changes.nodes(source)]
+    for node, path in moving:
         # Nodes may lack groups above them, so that there may be some below a path where there is none.
         if changes.find(path) is not None:
             raise _occupied(node.path, path)
-
-
-def _moving(changes: ChangeSet, source: str, target: str) -> list[tuple[Node, str]]:
-    """All nodes that move, and where to."""
-    above = "" if target == "/" else target
-    return [(node, above + node.path[len(source) :] or "/") for node in changes.nodes(source)]
+    for node, path in moving:
+        changes.relocate_node(node, path)
+    changes.moves.append((source, target))
 
 
 def _occupied(source: str, target: str) -> AlreadyExistsError:

@@ -24,7 +24,7 @@ from icechunk._core.extents import ExtentIndex
 from icechunk._core.grid import ArrayDocument, in_grid, parse_node_document
 from icechunk._core.manifest_plan import WrittenManifests
 from icechunk._core.merge import Contribution
-from icechunk._core.moves import check_move, move_node
+from icechunk._core.moves import move_node
 from icechunk._exceptions import (
     AlreadyExistsError,
     ErrorKind,
@@ -215,9 +215,7 @@ class SessionState:
         Raises
         ------
         SessionStateError
-            Kind `non-rearrange-session`.
-        NodeNotFoundError, AlreadyExistsError, SessionStateError
-            As in `moves.check_move`, which comes first: the move is looked at before the session is.
+            Kind `non-rearrange-session`, and as in `moves.move_node`.
         """
         if self.spec_version is SpecVersion.v1:
             raise FormatError(
@@ -225,7 +223,6 @@ class SessionState:
                 ErrorKind.UNSUPPORTED_SPEC_VERSION,
             )
         with self._lock:
-            check_move(self.changes, source, target)
             self.check_open()
             if self.mode is not SessionMode.rearrange:
                 raise SessionStateError(

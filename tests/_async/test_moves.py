@@ -254,11 +254,10 @@ async def test_moves_that_are_refused_change_nothing_async(name: str) -> None:
 async def test_only_sessions_for_it_move_nodes_async(storage: icechunk.Storage) -> None:
     repo = await create_async(storage)
     writable = await repo.writable_session_async("main")
-    with pytest.raises(SessionStateError, match="rearrange_session") as refused:
-        await writable.move_async("/a", "/b")
-    assert refused.value.kind == "non-rearrange-session"
-    with pytest.raises(NodeNotFoundError):  # whatever the session, there is nothing to move
-        await writable.move_async("/nope", "/b")
+    for source in ("/a", "/nope"):  # whether there is anything to move does not matter
+        with pytest.raises(SessionStateError, match="rearrange_session") as refused:
+            await writable.move_async(source, "/b")
+        assert refused.value.kind == "non-rearrange-session"
     committed = await begin_async(repo, ("/a", "/b"))
     await committed.commit_async("move")
     for session in (await repo.readonly_session_async("main"), committed):

@@ -293,7 +293,14 @@ def shorten(fails: Callable[[list[Step]], bool], steps: list[Step]) -> list[Step
 
 
 def replay_many(
-    ours: Any, official: Any, directory: Path, *, seed: int, steps: int, spec_versions: Iterable[int] = (1, 2)
+    ours: Any,
+    official: Any,
+    directory: Path,
+    *,
+    seed: int,
+    steps: int,
+    spec_versions: Iterable[int] = (1, 2),
+    length: int = LENGTH,
 ) -> Replay:
     """Replay histories of both spec versions until they have so many steps; sums them up.
 
@@ -310,7 +317,7 @@ def replay_many(
         one_seed, spec_version = seed * 100_000 + number, next(versions)
         place = directory / str(number)
         try:
-            told = replay(ours, official, place, seed=one_seed, spec_version=spec_version)
+            told = replay(ours, official, place, seed=one_seed, spec_version=spec_version, length=length)
         except Disagreement as error:
             report = explain(ours, official, directory, error)
             raise AssertionError(report) from None
@@ -356,6 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.compat.replay", description=__doc__)
     parser.add_argument("--steps", type=int, default=10_000, help="about how many steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--length", type=int, default=LENGTH, help="of one history")
     parser.add_argument("--spec-version", type=int, choices=[1, 2], action="append")
     parser.add_argument("--history", type=Path, help="a file with the steps of one history")
     parser.add_argument("--official-twice", action="store_true", help="check this program itself")
@@ -373,7 +381,13 @@ def main() -> None:
             )
         else:
             told = replay_many(
-                ours, official, Path(name), seed=options.seed, steps=options.steps, spec_versions=versions
+                ours,
+                official,
+                Path(name),
+                seed=options.seed,
+                steps=options.steps,
+                spec_versions=versions,
+                length=options.length,
             )
     print(f"{len(told.steps)} steps in {time.perf_counter() - started:.1f} s")
     for title, counter in (("verbs", told.verbs), ("differences on purpose", told.differences)):

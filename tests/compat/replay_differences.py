@@ -77,7 +77,10 @@ class Difference:
 
 
 def _what_changes_nothing(case: Case) -> Answer | None:
-    """The session without the changes that would change nothing."""
+    """The session without the changes that would change nothing, if ours does not have them.
+
+    A rebase keeps what changes nothing any more.
+    """
     if case.step.verb == "commit" and case.official["outcome"][0] == "returned":
         return _without_empty_tables(case)
     state = case.official.get("session")
@@ -87,15 +90,15 @@ def _what_changes_nothing(case: Case) -> Answer | None:
     status = dict(state["status"])
     for kind in ("updated_arrays", "updated_groups"):
         documents = {path: document_key(path.removeprefix("/")) for path in status[kind]}
-        status[kind] = [path for path, key in documents.items() if base.get(key) != now[key]]
+        kept = case.ours["session"]["status"][kind]
+        status[kind] = [p for p, key in documents.items() if p in kept or base.get(key) != now[key]]
     chunks = {}
     for path, coordinates in status["updated_chunks"].items():
         before = {} if path in status["new_arrays"] else base
+        kept = case.ours["session"]["status"]["updated_chunks"].get(path, [])
         keys = [chunk_key(path.removeprefix("/"), each) for each in coordinates]
         pairs = zip(keys, coordinates, strict=True)
-        chunks[path] = [
-            each for key, each in pairs if key in before or key in now or _is_beyond(path, each, now)
-        ]
+        chunks[path] = [each for key, each in pairs if each in kept or key in before or key in now]
     status["updated_chunks"] = {path: coordinates for path, coordinates in chunks.items() if coordinates}
     dirty = any(status.values())
     if (status, dirty) == (state["status"], state["dirty"]):
@@ -165,15 +168,15 @@ def _on_top(case: Case, base: dict[str, str], theirs: dict[str, str]) -> dict[st
     made_anew = {path.removeprefix("/") for path in status["new_arrays"]}
     deleted = status["deleted_groups"] + status["deleted_arrays"]
     base_label, tip = case.before["snapshot"], case.refs["branches"][case.before["branch"]][0][0]
-    # What they have there is another node, which we did not delete.
-    kept = {path[1:] for path in deleted if not case.side.is_same(base_label, tip, path)}
+    # What they have in place of what we deleted may be another node, which stays.
+    is_gone = {path[1:]: case.side.is_same(base_label, tip, path) for path in deleted}
     solver = case.step.arguments.get("solver", case.step.arguments.get("rebase_with"))
     yields = isinstance(solver, dict) and solver.get("on_chunk_conflict") == "UseTheirs"
 
     def is_ours(key: str) -> bool:
         path = path_of_key(key)
-        if key not in now and path in kept:
-            return False
+        if key not in now and path in is_gone:
+            return is_gone[path]
         if is_document(key):
             return base.get(key) != now.get(key)
         if path in made_anew:
@@ -183,7 +186,21 @@ def _on_top(case: Case, base: dict[str, str], theirs: dict[str, str]) -> dict[st
         return base.get(key) != now.get(key) and not yielded
 
     content = {key: value for key, value in theirs.items() if not is_ours(key)}
-    return content | {key: value for key, value in now.items() if is_ours(key)}
+    content |= {key: value for key, value in now.items() if is_ours(key)}
+    return {key: value for key, value in content.items() if is_document(key) or not _is_beyond(key, content)}
+
+
+def _is_beyond(key: str, content: dict[str, str]) -> bool:
+    """Whether a chunk lies outside of the grid that its array has by now."""
+    path, coordinates = split_chunk_key(key)
+    document = json.loads(content.get(document_key(path), "{}"))
+    if len(document.get("shape", [])) != len(coordinates):
+        return False
+    sizes = document["chunk_grid"]["configuration"]["chunk_shape"] if coordinates else []
+    return any(
+        index * size >= length
+        for index, size, length in zip(coordinates, sizes, document.get("shape", []), strict=True)
+    )
 
 
 def _moved_above_others(case: Case) -> Answer | None:
@@ -260,15 +277,6 @@ def _is_below(move: list[str], other: list[str]) -> bool:
     """Whether a node moves along with another one."""
     rest = move[0].removeprefix(other[0])
     return rest.startswith("/") and move == [other[0] + rest, other[1] + rest]
-
-
-def _is_beyond(path: str, coordinates: list[int], content: dict[str, str]) -> bool:
-    document = json.loads(content.get(document_key(path.removeprefix("/")), "{}"))
-    if "shape" not in document or len(document["shape"]) != len(coordinates):
-        return False
-    chunks = document["chunk_grid"]["configuration"]["chunk_shape"]
-    extents = zip(coordinates, document["shape"], chunks, strict=True)
-    return any(index * chunk >= length for index, length, chunk in extents)
 
 
 def with_both_lives(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
@@ -376,9 +384,15 @@ def _replaced_array(case: Case) -> Answer | None:
 def _refused_first(case: Case) -> Answer | None:
     """The refusal of a session that takes no edits, whatever else is wrong with this one."""
     state = case.official.get("session")
-    if state is None or case.step.verb not in EDITS:
+    if state is None or case.step.verb not in EDITS | {"move"}:
         return None
-    if state["mode"] == "rearrange":
+    if case.step.verb == "move":
+        if state["mode"] == "rearrange" or case.official["outcome"][1] == "FormatError":
+            return None
+        refusal = ["raised", "SessionStateError", "non-rearrange-session"]
+        if state["read_only"]:
+            refusal = ["raised", "ReadOnlyError", "read-only-session"]
+    elif state["mode"] == "rearrange":
         refusal = ["raised", "SessionStateError", "rearrange-session-only"]
     elif state["read_only"]:
         deletes = case.step.verb in DELETIONS
