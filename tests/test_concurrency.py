@@ -607,7 +607,7 @@ def test_a_request_that_takes_long_holds_up_no_other_thread(s3_proxy: Proxy) -> 
     session.commit("write")
     session = Repository.open(storage, NATIVE).writable_session("main")
     paths = [path for method, path in s3_proxy.requests if method == "PUT" and "/chunks/" in path]
-    seconds = 1.0
+    seconds = 2.0
     longest = dict.fromkeys(("computing", "writing", "reading"), 0.0)
     counts = dict.fromkeys(longest, 0)
 
