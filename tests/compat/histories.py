@@ -305,7 +305,10 @@ class Author:
     def _diff(self, number: int, view: View) -> Arguments | None:
         del number
         if self.random.random() < 0.3:
-            return {"from": self._selector(view), "to": self._selector(view)}
+            start = self._selector(view)
+            # Of two mistakes, spec version 1 tells of the one that it happens to come across first.
+            is_wrong = start.get("snapshot") == UNKNOWN
+            return {"from": start, "to": {"branch": "main"} if is_wrong else self._selector(view)}
         branch = self.random.choice(sorted(view.refs["branches"]))
         history = [info[0] for info in view.refs["branches"][branch]]
         if len(history) == 1 and not self._is_mistaken():

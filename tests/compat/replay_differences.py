@@ -165,6 +165,8 @@ def _on_top(case: Case, base: dict[str, str], theirs: dict[str, str]) -> dict[st
     assert case.before is not None
     now: dict[str, str] = case.before["content"]
     status = case.before["status"]
+    if case.before["mode"] == "rearrange":
+        return {_moved(key, status["moved_nodes"]): value for key, value in theirs.items()}
     made_anew = {path.removeprefix("/") for path in status["new_arrays"]}
     deleted = status["deleted_groups"] + status["deleted_arrays"]
     base_label, tip = case.before["snapshot"], case.refs["branches"][case.before["branch"]][0][0]
@@ -188,6 +190,15 @@ def _on_top(case: Case, base: dict[str, str], theirs: dict[str, str]) -> dict[st
     content = {key: value for key, value in theirs.items() if not is_ours(key)}
     content |= {key: value for key, value in now.items() if is_ours(key)}
     return {key: value for key, value in content.items() if is_document(key) or not _is_beyond(key, content)}
+
+
+def _moved(key: str, moves: list[list[str]]) -> str:
+    """A key after moves of nodes."""
+    taken = [move for move in moves if f"/{key}".startswith(move[0] + "/")]
+    if not taken:
+        return key
+    source, target = max(taken, key=lambda move: len(move[0]))
+    return (target + f"/{key}".removeprefix(source)).lstrip("/")
 
 
 def _is_beyond(key: str, content: dict[str, str]) -> bool:
