@@ -121,8 +121,19 @@ def _build_large(ic: ModuleType, path: Path) -> None:
 
 
 def _build_million(ic: ModuleType, path: Path) -> None:
-    """One manifest of a million virtual references: a thousand chunks in each of a thousand files."""
-    session = ic.Repository.create(ic.local_filesystem_storage(str(path))).writable_session("main")
+    """One manifest of a million virtual references."""
+    session, refer = million_references(ic, path)
+    refer()
+    session.commit("a million references")
+
+
+def million_references(ic: ModuleType, path: Path) -> tuple[Any, Callable[[], None]]:
+    """A session with an array, and what sets its references: a thousand chunks each in a thousand files."""
+    config = ic.RepositoryConfig.default()
+    store = ic.ObjectStoreConfig.S3(ic.S3Options(region="us-east-1"))
+    config.set_virtual_chunk_container(ic.VirtualChunkContainer("s3://archive/", store))
+    repository = ic.Repository.create(ic.local_filesystem_storage(str(path)), config)
+    session = repository.writable_session("main")
     side = MILLION_SIDE * MILLION_CHUNK
     zarr.create_array(
         session.store,
@@ -135,17 +146,17 @@ def _build_million(ic: ModuleType, path: Path) -> None:
     files = [
         f"s3://archive/model/output/daily/{row // 100:04}/surface_{row:05}.nc" for row in range(MILLION_SIDE)
     ]
+    locations = [file for file in files for _ in range(MILLION_SIDE)]
     length = MILLION_CHUNK**2
     offsets = np.tile(np.arange(MILLION_SIDE, dtype="u8") * length + 4096, MILLION_SIDE)
-    session.store.set_virtual_refs_arr(
-        "a",
-        (MILLION_SIDE, MILLION_SIDE),
-        [file for file in files for _ in range(MILLION_SIDE)],
-        offsets,
-        np.full(MILLION_SIDE**2, length, "u8"),
-        validate_containers=False,
-    )
-    session.commit("a million references")
+    lengths = np.full(MILLION_SIDE**2, length, "u8")
+
+    def refer() -> None:
+        shape = (MILLION_SIDE, MILLION_SIDE)
+        rejected = session.store.set_virtual_refs_arr("a", shape, locations, offsets, lengths)
+        assert rejected is None
+
+    return session, refer
 
 
 def _build_history(ic: ModuleType, path: Path) -> None:

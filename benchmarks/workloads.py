@@ -24,6 +24,7 @@ from benchmarks.places import (
     MILLION_SIDE,
     SMALL_CHUNKS,
     SMALL_ITEMS,
+    million_references,
     write_small,
 )
 
@@ -196,6 +197,16 @@ def _commit_million(ic: ModuleType, places: Places, meter: Meter) -> None:
     assert asyncio.run(store.getsize("a/c/3/22")) == MILLION_CHUNK**2
 
 
+def _refer_million(ic: ModuleType, places: Places, meter: Meter) -> None:
+    """A million virtual references, a thousand in each of a thousand files, set at once and committed."""
+    path = places.fresh()
+    session, refer = million_references(ic, path)
+    with meter:
+        refer()
+        session.commit("a million references")
+    assert asyncio.run(_read_store(ic, path).getsize("a/c/617/388")) == MILLION_CHUNK**2
+
+
 def _look_up(ic: ModuleType, places: Places, meter: Meter) -> None:
     """The size of a chunk is asked: its reference is looked up, and nothing is fetched."""
     store = _read_store(ic, places.dataset("million"))
@@ -297,6 +308,7 @@ WORKLOADS = (
     Workload(
         "commit-million", "commit of 1,000 changes to a manifest of 1,000,000 references", _commit_million, 5
     ),
+    Workload("refer-million", "set 1,000,000 virtual references as columns, commit", _refer_million, 5),
     Workload("lookup-million", "first lookup in a cold manifest of 1,000,000 references", _look_up, 7),
     Workload("commit-history", "small commit on top of 5,000 snapshots", _commit_small, 9),
     Workload("rebase", "small commit with a rebase over 50 commits of others", _rebase, 9),
@@ -317,6 +329,13 @@ WORKLOADS = (
         "commit-million-memory",
         "peak memory of commit-million in a fresh process",
         _commit_million,
+        3,
+        memory=True,
+    ),
+    Workload(
+        "refer-million-memory",
+        "peak memory of refer-million in a fresh process",
+        _refer_million,
         3,
         memory=True,
     ),
