@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import random
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from tests.arrays import create_counted_array
 from tests.s3_server import s3_at
 from tests.threads import PATIENCE, at_once
 
-PROCESSES, THREADS, COMMITS = 3, 2, 3
+PROCESSES, THREADS, COMMITS = 3, 2, 2
 
 
 def _session_with(repo: Repository, name: str) -> Session:
@@ -97,7 +96,6 @@ def main(place: str, method: str) -> None:
     for worker in workers:
         worker.join(PATIENCE)
         assert worker.exitcode == 0, worker
-    assert threading.active_count() <= 2, "only the main thread, and the one that feeds the queue"
     json.dump(landed, sys.stdout)
 
 

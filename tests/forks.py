@@ -29,6 +29,7 @@ from zarr.core.buffer import cpu
 import icechunk
 from icechunk import ConflictDetector, ConflictError, Repository, RepositoryConfig, Session, StorageError
 from icechunk._core.cache import WeightedCache
+from icechunk._locks import StateLock
 from icechunk.testing.faults import Faults, faulty_storage
 from tests.local_writers import PATIENCE, in_child, wait_for
 from tests.s3_server import s3_at
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 FORKS = 6
 CHUNKS, SIZE = 8, 4
 NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
-AT_ONCE = 2.0
+AT_ONCE = 10.0
 """Seconds that count as at once: a child has no more to do than to say no."""
 
 
@@ -394,7 +395,30 @@ def whole_state(place: str) -> None:
         assert below == set(changes.new_nodes) - {"/"}
 
     with meanwhile(fill, create_and_delete):
-        for _ in range(150):
+        for _ in range(80):
+            time.sleep(0.0005)
+            fork_and_wait(is_whole)
+
+
+def whole_sections(place: str) -> None:
+    """A fork waits for sections within sections, and those never wait for the fork."""
+    del place
+    sys.setswitchinterval(1e-6)
+    outer, inner = StateLock(), StateLock()
+    entered, left = [0], [0]
+
+    def nest() -> None:
+        with outer:
+            entered[0] += 1
+            with inner:
+                left[0] += 1
+
+    def is_whole() -> None:
+        assert entered == left
+        nest()
+
+    with meanwhile(nest, nest):
+        for _ in range(80):
             time.sleep(0.0005)
             fork_and_wait(is_whole)
 

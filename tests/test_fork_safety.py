@@ -50,8 +50,9 @@ def test_children_work(program: str, place: str, tmp_path: Path) -> None:
     run(program, "memory" if place == "memory" else str(tmp_path / "repository"))
 
 
-def test_what_children_find_is_whole() -> None:
-    run("whole_state", "memory")
+@pytest.mark.parametrize("program", ["whole_state", "whole_sections"])
+def test_what_children_find_is_whole(program: str) -> None:
+    run(program, "memory")
 
 
 @pytest.mark.parametrize("program", ["s3_before_its_use", "s3_after_its_use", "s3_data_loader"])
