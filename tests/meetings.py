@@ -463,6 +463,3 @@ AGREEMENTS: dict[str, tuple[list[Edit], list[Edit], list[Edit]]] = {
     ),
 }
 """What does not contradict: their changes, ours, and both together."""
-
-LISTED_UNTIL_COMMITTED = {"they write chunks outside of the grid that we shrink"}
-"""Where the session still lists chunks that its commit drops."""

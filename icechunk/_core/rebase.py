@@ -49,6 +49,10 @@ def needs_snapshot(changes: ChangeSet, log: TransactionLog) -> bool:
     they_did = log.new_groups or log.new_arrays or log.deleted_groups or log.deleted_arrays
     if they_did:
         return bool(changes.new_nodes or changes.deleted_nodes or changes.moves)
+    # What they update may have been created, by a log before this one, where we delete another node.
+    updated = log.updated_arrays | log.updated_groups | log.updated_chunks.keys()
+    if changes.deleted_nodes and len(changes.base.paths_of(updated)) < len(updated):
+        return True
     # What was created below an array is a conflict, also with those who left the array alone.
     return not changes.moves and any(_invalid_groups(changes, changes.base))
 

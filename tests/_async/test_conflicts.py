@@ -17,7 +17,7 @@ from icechunk import (
     Session,
     VersionSelection,
 )
-from tests.meetings import AGREEMENTS, BASE, LISTED_UNTIL_COMMITTED, MEETINGS, Found, after
+from tests.meetings import AGREEMENTS, BASE, MEETINGS, Found, after
 from tests.trees import Content, Edit, content_async, edit_async
 
 OURS, THEIRS, FAIL = VersionSelection.UseOurs, VersionSelection.UseTheirs, VersionSelection.Fail
@@ -163,7 +163,6 @@ async def test_what_does_not_contradict_goes_together_async(
     repo, session, tip = await meet_async(storage, spec_version, theirs, ours)
     await session.rebase_async(ConflictDetector())
     assert session.snapshot_id == tip
-    if name not in LISTED_UNTIL_COMMITTED:
-        assert await content_async(session) == after(both)
+    assert await content_async(session) == after(both)
     await session.commit_async("ours")
     assert await stored_async(repo) == after(both)

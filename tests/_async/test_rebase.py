@@ -111,6 +111,25 @@ async def test_a_session_stops_before_the_commit_that_contradicts_it_async(
     )
 
 
+async def test_it_does_not_matter_how_they_cut_their_commits_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """We delete an array, and they make another one in its place and write to it, in one commit or in two.
+
+    Guards against a rebase that looks at the paths only of commits that create or delete something.
+    """
+    made: list[Edit] = [("a/zarr.json", None), ("a/zarr.json", array(4, by="them"))]
+    update: Edit = ("a/c/1", b"them")
+    repo = await create_async(storage, spec_version)
+    await repo.create_branch_async("two", await repo.lookup_branch_async("main"))
+    for branch, commits in {"main": [[*made, update]], "two": [made, [update]]}.items():
+        session = await repo.writable_session_async(branch)
+        await edit_async(session, [("a/zarr.json", None)])
+        for edits in commits:
+            await commit_async(repo, edits, branch)
+        assert kinds(await refused_rebase_async(session)) == [(ConflictType.DeleteOfUpdatedArray, "/a")]
+
+
 async def test_a_commit_that_fails_to_rebase_leaves_a_session_that_goes_on_async(
     storage: icechunk.Storage, spec_version: int
 ) -> None:

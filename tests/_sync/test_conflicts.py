@@ -18,7 +18,7 @@ from icechunk import (
     Session,
     VersionSelection,
 )
-from tests.meetings import AGREEMENTS, BASE, LISTED_UNTIL_COMMITTED, MEETINGS, Found, after
+from tests.meetings import AGREEMENTS, BASE, MEETINGS, Found, after
 from tests.trees import Content, Edit, content, edit
 
 OURS, THEIRS, FAIL = VersionSelection.UseOurs, VersionSelection.UseTheirs, VersionSelection.Fail
@@ -164,7 +164,6 @@ def test_what_does_not_contradict_goes_together(
     repo, session, tip = meet(storage, spec_version, theirs, ours)
     session.rebase(ConflictDetector())
     assert session.snapshot_id == tip
-    if name not in LISTED_UNTIL_COMMITTED:
-        assert content(session) == after(both)
+    assert content(session) == after(both)
     session.commit("ours")
     assert stored(repo) == after(both)

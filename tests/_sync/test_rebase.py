@@ -112,6 +112,25 @@ def test_a_session_stops_before_the_commit_that_contradicts_it(
     )
 
 
+def test_it_does_not_matter_how_they_cut_their_commits(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """We delete an array, and they make another one in its place and write to it, in one commit or in two.
+
+    Guards against a rebase that looks at the paths only of commits that create or delete something.
+    """
+    made: list[Edit] = [("a/zarr.json", None), ("a/zarr.json", array(4, by="them"))]
+    update: Edit = ("a/c/1", b"them")
+    repo = create(storage, spec_version)
+    repo.create_branch("two", repo.lookup_branch("main"))
+    for branch, commits in {"main": [[*made, update]], "two": [made, [update]]}.items():
+        session = repo.writable_session(branch)
+        edit(session, [("a/zarr.json", None)])
+        for edits in commits:
+            commit(repo, edits, branch)
+        assert kinds(refused_rebase(session)) == [(ConflictType.DeleteOfUpdatedArray, "/a")]
+
+
 def test_a_commit_that_fails_to_rebase_leaves_a_session_that_goes_on(
     storage: icechunk.Storage, spec_version: int
 ) -> None:
