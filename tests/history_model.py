@@ -532,11 +532,11 @@ class Repository:
             raise Refused("commit-conflict")
 
     def require_amendable(self, session: Session) -> None:
-        self.require_tip(session)
         if session.base.parent is None:
             raise Refused("no-amend-for-initial-commit")
         if session.base.log.moved and not session.rearranges:
             raise Refused("rearrange-session-only")
+        self.require_tip(session)
 
     def add(self, session: Session, snapshot_id: str, message: str, *, amends: bool = False) -> Snapshot:
         """The snapshot of a session, on no branch yet."""
