@@ -142,17 +142,18 @@ async def _write_manifests_async(
     state: SessionState, assets: AsyncAssets, known: WrittenManifests
 ) -> tuple[dict[bytes, tuple[ManifestRef, ...]], list[ManifestFile]]:
     """Write the new manifests; returns all manifests of each touched array, and the new files."""
-    total = require_log_size(state.changes.chunks.values())
-    if total >= MANY_CHANGES:
-        _log.warning(
-            "%d chunks are committed at once: this takes much memory, and several commits take less", total
-        )
     kept: dict[bytes, tuple[ManifestRef, ...]] = {}
     pieces: list[Piece] = []
     for node in touched_arrays(state.snapshot, state.changes):
         plan = _plan(state, assets, node)
         kept[node.id] = plan[0]
         pieces += plan[1]
+    # The tables are settled by now, and counting them is cheap.
+    total = require_log_size(state.changes.chunks.values())
+    if total >= MANY_CHANGES:
+        _log.warning(
+            "%d chunks are committed at once: this takes much memory, and several commits take less", total
+        )
 
     async def run_async(piece: Piece) -> list[tuple[ManifestRef, ManifestFile]]:
         result = known.find(piece)
