@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import zarr
-from icechunk.distributed import merge_sessions
 
 import icechunk
+from icechunk.distributed import merge_sessions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
