@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,15 @@ def spec_version(request: pytest.FixtureRequest) -> int:
 def files(tmp_path: Path) -> Path:
     """A directory with files for virtual chunks; see `tests.virtual`."""
     return make_files(tmp_path / "files")
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after a microsecond, so that they meet in places where they seldom do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="session")

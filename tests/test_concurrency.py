@@ -7,8 +7,6 @@ somebody who waits for him, and who only looks never waits at all.
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 import time
 import uuid
 from functools import partial
@@ -22,7 +20,7 @@ import zarr.storage
 from zarr.core.buffer import cpu, default_buffer_prototype
 
 import icechunk
-from icechunk import ConflictError, IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
+from icechunk import IcechunkError, IcechunkStore, Repository, RepositoryConfig, Session
 from icechunk.testing.faults import Faults, faulty_storage
 from tests.arrays import create_array, create_counted_array, open_stored_array
 from tests.places import PLACES, places
@@ -30,7 +28,7 @@ from tests.s3_server import Fault, Proxy, s3_at
 from tests.threads import at_once, meanwhile, on_a_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PROTOTYPE = default_buffer_prototype()
 NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
@@ -43,15 +41,6 @@ def buffer(data: bytes) -> cpu.Buffer:
 @pytest.fixture(params=PLACES)
 def storage(request: pytest.FixtureRequest) -> icechunk.Storage:
     return places(request.param, request)()
-
-
-@pytest.fixture
-def quick_switches() -> Iterator[None]:
-    """Let threads take turns after a microsecond, so that they meet in places where they seldom do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def value_of(number: int) -> bytes:
@@ -398,121 +387,7 @@ def test_looking_at_a_session_works_at_every_moment_of_changes_by_others(look: s
     assert len(set(session.store.list())) == 40
 
 
-# Writes, reads and a commit of one session at the same time
-
-
-@pytest.mark.usefixtures("quick_switches")
-@pytest.mark.parametrize("outcome", ["lands", "conflicts"])
-@pytest.mark.parametrize("threshold", [0, 512], ids=["native", "inline"])
-@pytest.mark.parametrize("place", ["memory", "directory"])
-def test_a_write_during_a_commit_is_part_of_it_or_refused(
-    place: str, threshold: int, outcome: str, request: pytest.FixtureRequest
-) -> None:
-    """What was acknowledged is exactly what is there: in the commit, or when that failed in the session."""
-    repo = Repository.create(
-        places(place, request)(), RepositoryConfig(inline_chunk_threshold_bytes=threshold)
-    )
-    for number in range(4):
-        session = repo.writable_session("main")
-        create_counted_array(session.store, f"a{number}", 100_000)
-        if outcome == "conflicts":
-            other = repo.writable_session("main")
-            zarr.create_group(other.store, path=f"other{number}")
-            other.commit("first")
-        check_writes_during_a_commit(session, f"a{number}", outcome == "conflicts")
-
-
-def check_writes_during_a_commit(session: Session, name: str, conflicts: bool) -> None:
-    store = session.store
-    acknowledged: list[int] = []
-    before_the_commit: list[int] = []
-    refused: list[int] = []
-    over = threading.Event()
-
-    def write(first: int) -> None:
-        for number in range(first, 100_000, 4):
-            if over.is_set() or session.read_only:
-                return
-            key = f"{name}/c/{number}"
-            try:
-                if first % 2:
-                    store.set_sync(key, buffer(value_of(number)))
-                else:
-                    asyncio.run(store.set(key, buffer(value_of(number))))
-            except icechunk.ReadOnlyError:
-                refused.append(number)
-            else:
-                acknowledged.append(number)
-
-    def wait_for_writes(number: int) -> None:
-        enough = len(acknowledged) + number
-        while len(acknowledged) < enough:
-            time.sleep(0)
-
-    def commit() -> None:
-        wait_for_writes(40)
-        before_the_commit.extend(acknowledged)
-        if conflicts:
-            with pytest.raises(ConflictError):
-                session.commit("in the middle")
-            wait_for_writes(20)
-        else:
-            session.commit("in the middle")
-        over.set()
-
-    at_once(commit, *[partial(write, first) for first in range(4)])
-    assert session.read_only is not conflicts
-    # After a commit the session shows the snapshot; after a conflict it still has everything.
-    listed = set(store.list_prefix(name)) - {f"{name}/zarr.json"}
-    present = {int(key.rpartition("/")[2]) for key in listed}
-    assert set(before_the_commit) <= present
-    assert present == set(acknowledged)
-    assert not present & set(refused)
-    for number in acknowledged[:: max(len(acknowledged) // 50, 1)]:
-        found = store.get_sync(f"{name}/c/{number}")
-        assert found is not None
-        assert found.to_bytes() == value_of(number)
-
-
-@pytest.mark.usefixtures("quick_switches")
-def test_readers_see_the_same_values_before_during_and_after_the_commit() -> None:
-    """A commit moves values from the session's changes to its snapshot; no reader falls in between."""
-    repo = Repository.create(icechunk.in_memory_storage())
-    session = repo.writable_session("main")
-    create_counted_array(session.store, "old", 4)[:] = 0
-    session.commit("before")
-    current: list[tuple[IcechunkStore, int]] = []
-
-    def check() -> None:
-        store, number = current[0]
-        for name in ("old", f"new{number}"):
-            for chunk in range(4):
-                found = store.get_sync(f"{name}/c/{chunk}")
-                assert found is not None, f"{name}/c/{chunk} is missing"
-                assert found.to_bytes() == value_of(number)
-        assert store.get_sync(f"new{number}/c/4") is None
-
-    def check_listing() -> None:
-        store, number = current[0]
-        keys = set(store.list_prefix(f"new{number}"))
-        assert keys == {f"new{number}/zarr.json", *[f"new{number}/c/{chunk}" for chunk in range(4)]}
-        assert asyncio.run(store.exists(f"new{number}/c/3"))
-
-    def prepare(number: int) -> Session:
-        session = repo.writable_session("main")
-        create_counted_array(session.store, f"new{number}", 5)
-        for chunk in range(4):
-            session.store.set_sync(f"old/c/{chunk}", buffer(value_of(number)))
-            session.store.set_sync(f"new{number}/c/{chunk}", buffer(value_of(number)))
-        return session
-
-    session = prepare(1)
-    current.append((session.store, 1))
-    with meanwhile(check, check, check_listing):
-        for number in range(2, 25):
-            session.commit(f"{number - 1}")
-            session = prepare(number)
-            current[0] = (session.store, number)
+# Others
 
 
 def test_a_deletion_that_is_overtaken_by_a_new_array_of_the_same_name_does_not_touch_it() -> None:
