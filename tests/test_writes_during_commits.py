@@ -6,13 +6,11 @@ import asyncio
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import zarr
 import zarr.api.asynchronous
-import zarr.storage
 from zarr.core.buffer import cpu
 
 import icechunk
@@ -20,9 +18,6 @@ from icechunk import ConflictError, IcechunkStore, Repository, RepositoryConfig,
 from tests.arrays import create_counted_array
 from tests.places import places
 from tests.threads import at_once, meanwhile
-
-if TYPE_CHECKING:
-    pass
 
 
 def buffer(data: bytes) -> cpu.Buffer:
