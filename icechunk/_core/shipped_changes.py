@@ -81,13 +81,12 @@ def unpack_changes(data: bytes, base: Snapshot) -> ChangeSet:
 
 def _packed(node_id: bytes, table: ChunkTable) -> _Table:
     references, removed = table.changes()
-    if not _is_tight(references):
+    is_tight = _is_tight(references)
+    if not is_tight:
         references = references.compact()
-    rows = references.rows
+        is_tight = _is_tight(references)
     columns = [np.ascontiguousarray(references.coords.T).tobytes()]
-    columns += [_column(np.ascontiguousarray(rows[name])) for name in _FIELDS]
-    if _is_tight(references):
-        columns[1 + _FIELDS.index(_START)] = b""
+    columns += [b"" if name == _START and is_tight else _column(references.rows[name]) for name in _FIELDS]
     columns.append(references.pool.tobytes())
     dictionary = references.dictionary
     return _Table(
@@ -112,9 +111,9 @@ def _is_tight(references: ChunkRefs) -> bool:
 
 def _column(values: NDArray[Any]) -> bytes:
     """The bytes of a column, or of its first value if all are the same."""
-    data = values.view(np.uint8).reshape(len(values), values.itemsize)
-    is_constant = len(data) > 0 and bool((data == data[0]).all())
-    return data[:1].tobytes() if is_constant else data.tobytes()
+    # The last one tells most columns that differ before all are compared.
+    is_constant = len(values) > 0 and values[0] == values[-1] and bool((values == values[0]).all())
+    return (values[:1] if is_constant else values).tobytes()
 
 
 def _unpacked(table: _Table) -> ChunkTable:
