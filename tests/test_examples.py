@@ -97,6 +97,17 @@ def test_engines_write_one_change_together(
     assert history(path) == ["Write 20 months", "Lay out the arrays", "Repository initialized"]
 
 
+@pytest.mark.parametrize("scheduler", ["threads", "processes", "distributed"])
+def test_dask_writes(tmp_path: Path, scheduler: str) -> None:
+    path = tmp_path / "temperatures"
+    said = run_example(
+        "dask_writes.py", "--path", path, "--scheduler", scheduler, "--workers", "2", "--years", "4"
+    )
+    assert f"4 Dask chunks, 2 {scheduler}" in said
+    assert "identical to the NetCDF file" in said
+    assert history(path) == ["Append the second half", "Write the first half", "Repository initialized"]
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_uncooperative_writes(tmp_path: Path, method: str) -> None:
     path = tmp_path / "marks"
