@@ -20,9 +20,11 @@ import icechunk
 from icechunk import ConflictDetector, ConflictError, Repository, Session
 from tests.arrays import create_counted_array
 from tests.s3_server import s3_at
-from tests.threads import PATIENCE, at_once
+from tests.threads import at_once
 
 PROCESSES, THREADS, COMMITS = 3, 2, 2
+PATIENCE = 200.0
+"""Seconds until something counts as hanging: on a busy machine, processes take long to start."""
 
 
 def _session_with(repo: Repository, name: str) -> Session:
@@ -71,7 +73,8 @@ def compete(place: str, process: int, start: Any, answers: Any) -> None:
     try:
         start.wait(PATIENCE)
         repo = Repository.open(storage_at(place))
-        answers.put(at_once(*[partial(commit_by_turns, repo, f"p{process}t{n}") for n in range(THREADS)]))
+        jobs = [partial(commit_by_turns, repo, f"p{process}t{number}") for number in range(THREADS)]
+        answers.put(at_once(*jobs, patience=PATIENCE))
     except BaseException as error:
         answers.put(error)
         raise

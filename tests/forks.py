@@ -31,9 +31,9 @@ from icechunk import ConflictDetector, ConflictError, Repository, RepositoryConf
 from icechunk._core.cache import WeightedCache
 from icechunk._locks import StateLock
 from icechunk.testing.faults import Faults, faulty_storage
-from tests.local_writers import PATIENCE, in_child, wait_for
+from tests.local_writers import in_child, wait_for
 from tests.s3_server import s3_at
-from tests.threads import meanwhile
+from tests.threads import PATIENCE, meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

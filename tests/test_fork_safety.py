@@ -14,7 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
-TIMEOUT = 90.0
+TIMEOUT = 240.0
 MOMENTS = [
     "after_import",
     "after_opening",

@@ -15,7 +15,7 @@ PATIENCE = 60.0
 """Seconds until a thread that does not end is taken for one that never will."""
 
 
-def at_once(*jobs: Callable[[], Any]) -> list[Any]:
+def at_once(*jobs: Callable[[], Any], patience: float = PATIENCE) -> list[Any]:
     """Call functions in a thread each, all starting together; their results, or the first error."""
     start = threading.Barrier(len(jobs))
     results: list[Any] = [None] * len(jobs)
@@ -23,7 +23,7 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
 
     def run(number: int, job: Callable[[], Any]) -> None:
         try:
-            start.wait(PATIENCE)
+            start.wait(patience)
             results[number] = job()
         except BaseException as error:
             errors.append(error)
@@ -33,7 +33,7 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
     ]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0))
     if errors:
