@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import dask.array
@@ -77,4 +78,16 @@ def test_store_dask_writes_the_same(ours: Any, official: Any) -> None:
         part = dask.array.ones((4, 4), chunks=(2, 4)).cumsum(axis=0)
         session.merge(store_dask(sources=[part], targets=[array], regions=[(slice(2, 6), slice(0, 4))]))
         found.append(np.asarray(zarr.open_array(session.store, path="a", mode="r")[:]).tolist())
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["xarray.to_icechunk", "dask.store_dask", "dask.session_merge_reduction"])
+def test_the_arguments_are_the_same(ours: Any, official: Any, name: str) -> None:
+    module, function = name.split(".")
+    found = []
+    for package in (ours, official):
+        signature = inspect.signature(
+            getattr(importlib.import_module(f"{package.__name__}.{module}"), function)
+        )
+        found.append([(each.name, each.kind, each.default) for each in signature.parameters.values()])
     assert found[0] == found[1]
