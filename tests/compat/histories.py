@@ -223,7 +223,7 @@ class Author:
         if "" in free and self.random.random() < 0.6:
             return ""
         homely = [path for path in free if not path or path.rpartition("/")[0] in nodes]
-        return str(self._pick(homely or free, PATHS))
+        return str(self._pick(homely or free or PATHS, PATHS))
 
     def _selector(self, view: View) -> Arguments:
         """A branch, a tag or a snapshot."""

@@ -255,6 +255,21 @@ def _number_of_dimensions(case: Case) -> Answer | None:
     return {"outcome": ["raised", "InvalidInputError", "bad-metadata"], "session": case.before}
 
 
+def _chunks_of_other_dimensions(case: Case) -> Answer | None:
+    """The refusal of a rebase that would put an array with another number of dimensions over chunks."""
+    if not case.is_rebase() or case.before is None or case.official["outcome"][0] != "returned":
+        return None
+    if case.ours["outcome"][:2] != ["raised", "RebaseFailedError"]:
+        return None
+    base, now = case.side.content_of(case.before["snapshot"]), case.before["content"]
+    for kind, path, _ in case.ours["outcome"][-1]:
+        documents = [json.loads(each.get(document_key(path[1:]), "{}")) for each in (base, now)]
+        widths = {len(document.get("shape", [])) for document in documents}
+        if kind != "ChunksUpdatedInUpdatedArray" or len(widths) == 1:
+            return None
+    return {"outcome": case.ours["outcome"], "session": case.ours["session"]} | case.refs_as_before()
+
+
 def _is_in_empty_grid(key: str, state: State) -> bool:
     if is_document(key) or key == "error":
         return False
@@ -522,6 +537,12 @@ DIFFERENCES = [
         "An array that has chunks does not change its number of dimensions, since its chunks could not be "
         "found any more; the official implementation keeps them, out of reach.",
         _number_of_dimensions,
+    ),
+    Difference(
+        "chunks of other dimensions",
+        "They write chunks of an array whose number of dimensions we change: a conflict, since the chunks "
+        "could not be found any more; the official implementation keeps them, out of reach.",
+        _chunks_of_other_dimensions,
     ),
     Difference(
         "chunks of nothing",

@@ -108,6 +108,10 @@ EXAMPLES: dict[str, list[Told]] = {
     ],
     "everything": [deleted("s7", ""), created("s7", "n"), deleted("s7", "", whole=True)],
     "number of dimensions": [created("s7", "a", "plane", "resize")],
+    "chunks of other dimensions": [
+        *(created("s7", "n", "line"), committed("s7"), opened(), opened()),
+        *(wrote("s11", "n", 0), committed("s11"), created("s12", "n", "plane", "resize"), rebased("s12")),
+    ],
     "chunks of nothing": [created("s7", "n", "empty"), wrote("s7", "n", 0)],
     "what changes nothing": [
         wrote("s7", "a", 1),
