@@ -98,11 +98,15 @@ def _shown(row: Row) -> str:
     low, high = row.spread
     ours, official = (_quantity(median(samples), row.unit) for samples in (row.ours, row.official))
     cpu = "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}"
-    line = _line(row.name, ours, official, f"{row.ratio:.2f}", f"{low:.2f} - {high:.2f}", cpu)
-    if not row.ours_lost:
-        return line
-    lost = [f"{min(each)} to {max(each)}" for each in (row.ours_lost, row.official_lost)]
-    return f"{line}\n{'':4}lost: {lost[0]} by ours, {lost[1]} by the official one"
+    lines = [_line(row.name, ours, official, f"{row.ratio:.2f}", f"{low:.2f} - {high:.2f}", cpu)]
+    for name in row.ours_notes[0] if row.ours_notes else ():
+        found = [[notes[name] for notes in side] for side in (row.ours_notes, row.official_notes)]
+        ours, official = (
+            f"{min(each):,}" if min(each) == max(each) else f"{min(each):,} to {max(each):,}"
+            for each in found
+        )
+        lines.append(f"{'':4}{name}: {ours} by ours, {official} by the official one")
+    return "\n".join(lines)
 
 
 def _line(name: str, ours: str, official: str, ratio: str, spread: str, cpu: str) -> str:
@@ -125,8 +129,8 @@ def _as_json(row: Row) -> dict[str, Any]:
         "medians": [median(row.ours), median(row.official)],
         "ours_cpu": row.ours_cpu,
         "official_cpu": row.official_cpu,
-        "ours_lost": row.ours_lost,
-        "official_lost": row.official_lost,
+        "ours_notes": row.ours_notes,
+        "official_notes": row.official_notes,
         "ratio": row.ratio,
         "cpu_ratio": row.cpu_ratio,
         "spread": row.spread,

@@ -17,36 +17,48 @@ MIB = 2**20
 
 
 class Meter(Protocol):
-    """What a workload wraps around the part that counts."""
+    """What a workload wraps around the parts that count."""
 
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
 
-    def share(self, kept: int, lost: int) -> None:
-        """Say that what was measured is for so many pieces of work, and how many came to nothing."""
+    def share(self, pieces: int) -> None:
+        """Say that what was measured is for so many pieces of work."""
+
+    def note(self, name: str, number: int) -> None:
+        """Give a number that is to be shown beside the time."""
 
 
 class Stopwatch:
-    """Seconds on the wall and of the processors, the latter over all threads.
+    """Seconds on the wall and of the processors, the latter over all threads and ended processes.
 
     Garbage of what came before is collected first; the collector stays on, as it does for users.
     """
 
-    wall = float("nan")
-    cpu = float("nan")
-    lost: int | None = None
-    _begun = (0.0, 0.0)
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+        self.notes: dict[str, int] = {}
+        self._begun = (0.0, 0.0)
 
     def __enter__(self) -> None:
         gc.collect()
-        self._begun = time.perf_counter(), time.process_time()
+        self._begun = time.perf_counter(), _processor_time()
 
     def __exit__(self, *error: object) -> None:
         begun_wall, begun_cpu = self._begun
-        self.wall, self.cpu = time.perf_counter() - begun_wall, time.process_time() - begun_cpu
+        self.wall += time.perf_counter() - begun_wall
+        self.cpu += _processor_time() - begun_cpu
 
-    def share(self, kept: int, lost: int) -> None:
-        self.wall, self.cpu, self.lost = self.wall / kept, self.cpu / kept, lost
+    def share(self, pieces: int) -> None:
+        self.wall, self.cpu = self.wall / pieces, self.cpu / pieces
+
+    def note(self, name: str, number: int) -> None:
+        self.notes[name] = number
+
+
+def _processor_time() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 class NoMeter:
@@ -54,7 +66,8 @@ class NoMeter:
 
     def __enter__(self) -> None: ...
     def __exit__(self, *error: object) -> None: ...
-    def share(self, kept: int, lost: int) -> None: ...
+    def share(self, pieces: int) -> None: ...
+    def note(self, name: str, number: int) -> None: ...
 
 
 class MemoryGauge:

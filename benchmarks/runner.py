@@ -32,8 +32,8 @@ class Row:
     official: list[float] = field(default_factory=list)
     ours_cpu: list[float] = field(default_factory=list)
     official_cpu: list[float] = field(default_factory=list)
-    ours_lost: list[int] = field(default_factory=list)
-    official_lost: list[int] = field(default_factory=list)
+    ours_notes: list[dict[str, int]] = field(default_factory=list)
+    official_notes: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
@@ -65,15 +65,14 @@ def run(
             _sample(workload, ic, places)
         for number in range(count):
             sides = [
-                (ours, row.ours, row.ours_cpu, row.ours_lost),
-                (official, row.official, row.official_cpu, row.official_lost),
+                (ours, row.ours, row.ours_cpu, row.ours_notes),
+                (official, row.official, row.official_cpu, row.official_notes),
             ]
-            for ic, wall, cpu, lost in sides if number % 2 else sides[::-1]:
+            for ic, wall, cpu, notes in sides if number % 2 else sides[::-1]:
                 watch = _sample(workload, ic, places)
                 wall.append(watch.wall)
                 cpu.append(watch.cpu)
-                if watch.lost is not None:
-                    lost.append(watch.lost)
+                notes.append(watch.notes)
     return [row]
 
 

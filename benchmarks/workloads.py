@@ -27,6 +27,7 @@ from benchmarks.places import (
     million_references,
     write_small,
 )
+from benchmarks.together import commit_by_processes, merge_forks, write_by_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,6 @@ PIPELINES = {
     "fused": "zarr.core.codec_pipeline.FusedCodecPipeline",
 }
 THREADS = 8
-THREAD_CHUNKS = 512
 CHANGED = 1000
 COMMITS = 80
 ASYNC_READS = 64
@@ -160,24 +160,6 @@ def _empty_array(ic: ModuleType, path: Path, chunks: int, items: int) -> tuple[A
     return session, array
 
 
-def _write_threads(ic: ModuleType, places: Places, meter: Meter) -> None:
-    """A pool of threads that share one session and one array, each writing one chunk at a time."""
-    items = 8192
-    path = places.fresh()
-    session, array = _empty_array(ic, path, THREAD_CHUNKS, items)
-
-    def write(number: int) -> None:
-        array[number * items : (number + 1) * items] = number + 1
-
-    with meter:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for _ in pool.map(write, range(THREAD_CHUNKS)):
-                pass
-        session.commit("chunks")
-    stored = np.asarray(zarr.open_array(_read_store(ic, path), path="a", mode="r")[::items])
-    assert (stored == np.arange(1, THREAD_CHUNKS + 1)).all()
-
-
 def _commit_million(ic: ModuleType, places: Places, meter: Meter) -> None:
     path = places.copy("million")
     session = ic.Repository.open(ic.local_filesystem_storage(str(path))).writable_session("main")
@@ -275,7 +257,8 @@ def _commit_loop_in_memory(ic: ModuleType, _places: Places, meter: Meter) -> Non
 def _commit_loop_in_directory(ic: ModuleType, places: Places, meter: Meter) -> None:
     """In a directory the official implementation lets commits overwrite each other: those that stay count."""
     landed = _commit_loop(ic, meter, ic.local_filesystem_storage(str(places.fresh())))
-    meter.share(landed, COMMITS - landed)
+    meter.share(landed)
+    meter.note(f"of {COMMITS} commits lost", COMMITS - landed)
 
 
 def _open_and_read(ic: ModuleType, places: Places, meter: Meter) -> None:
@@ -296,13 +279,19 @@ WORKLOADS = (
             ("write-large", "write an array of 256 chunks of 4 MiB and commit", _write_large, 5),
             ("read-memory", "read 4000 chunks of 8 KiB from memory storage", _read_memory, 7),
             (
-                "write-threads",
-                "8 threads write 512 chunks of 64 KiB through one session, commit",
-                _write_threads,
-                7,
+                "write-16-threads",
+                "16 threads write 4000 chunks of 64 KiB into one session, commit",
+                write_by_threads(16),
+                5,
             ),
         )
         for pipeline in PIPELINES
+    ),
+    *(
+        Workload(
+            f"write-{threads}-threads", f"{threads} of them, default pipeline", write_by_threads(threads), 3
+        )
+        for threads in (1, 2, 4, 8)
     ),
     Workload("read-async", "4000 store.get of 8 KiB on one event loop, 64 in flight", _read_async, 7),
     Workload(
@@ -322,6 +311,18 @@ WORKLOADS = (
         "commit-loop",
         "the same in a directory: time for each of 80 commits that is in the history afterwards",
         _commit_loop_in_directory,
+        5,
+    ),
+    Workload(
+        "merge-forks",
+        "64 forks by pickle to workers and back, merge their 1,000,000 virtual references, commit",
+        merge_forks,
+        5,
+    ),
+    Workload(
+        "commit-processes",
+        "4 processes commit 25 times each to one branch of a directory, and retry: time for each that landed",
+        commit_by_processes,
         5,
     ),
     Workload("open", "open a repository and read a first value", _open_and_read, 15),
