@@ -32,7 +32,9 @@ DEFAULT_LEVEL = 3
 
 _SMALL = 1 << 16
 _MOST_IDLE = 4
-_STEP = 4 << 20
+_STEP = 256 << 10
+"""Unpacked at a time: no more than the cache of a processor holds, since it is copied at once."""
+
 _REMEMBERED = 4096
 _BOUNDS = zstd.CompressionParameter.compression_level.bounds()
 
