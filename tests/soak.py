@@ -45,7 +45,7 @@ CHUNKS = 8
 
 CHUNK = 256
 PATIENCE = 30.0
-LONGEST_WAIT = 0.004
+LONGEST_WAIT = 0.012
 
 PHASES = {
     "worker": ("started", "writing", "written", "returning"),
