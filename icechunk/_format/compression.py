@@ -36,7 +36,16 @@ _STEP = 256 << 10
 """Unpacked at a time: no more than the cache of a processor holds, since it is copied at once."""
 
 _REMEMBERED = 4096
-_BOUNDS = zstd.CompressionParameter.compression_level.bounds()
+_LEVEL = zstd.CompressionParameter.compression_level
+_BOUNDS = _LEVEL.bounds()
+_LARGE = 16 << 20
+_WORKERS = zstd.CompressionParameter.nb_workers
+_TWO_WORKERS: dict[int, int] = {_WORKERS: 2, zstd.CompressionParameter.job_size: _LARGE // 4}
+_IN_PARALLEL: dict[int, int] = _TWO_WORKERS if _WORKERS.bounds()[1] > 1 else {}
+"""How large payloads are packed: a commit waits for that, and has nothing else to do meanwhile.
+
+Zstandard may have been built without threads.
+"""
 
 
 _idle: dict[int, list[zstd.ZstdCompressor]] = {}
@@ -46,6 +55,8 @@ _idle: dict[int, list[zstd.ZstdCompressor]] = {}
 def compress(data: Data, level: int = DEFAULT_LEVEL) -> bytes:
     """Pack `data` into one frame; a level out of zstd's range means the nearest one in it."""
     level = _clamp(level)
+    if len(data) > _LARGE:
+        return zstd.compress(data, options={_LEVEL: level, **_IN_PARALLEL})
     if len(data) > _SMALL:
         return zstd.compress(data, level)
     # To set up a packer takes longer than to pack a few hundred bytes.

@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,3 +190,13 @@ def test_many_locations_are_not_all_remembered() -> None:
 @pytest.mark.parametrize("samples", [[], [b""], [b"ab"] * 100, [b"ab", b"cd", b"long enough by far"]])
 def test_samples_that_make_no_dictionary(samples: list[bytes]) -> None:
     assert train_dictionary(samples, 2048) is None
+
+
+@pytest.mark.parametrize("size", [1 << 16, (1 << 16) + 1, 16 << 20, (16 << 20) + 1, 40 << 20])
+def test_payloads_of_any_size_are_packed_into_one_frame(size: int) -> None:
+    """Small ones by a packer that is kept, large ones by two threads: the frame tells none of that."""
+    data = np.arange(size // 4 + 1, dtype="<u4").view("u1")[:size].tobytes()
+    packed = compress(data)
+    assert zstd.get_frame_size(packed) == len(packed)
+    assert zstd.get_frame_info(packed).decompressed_size == size
+    assert decompress(packed, "a file") == data
