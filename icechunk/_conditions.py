@@ -82,7 +82,7 @@ class Condition(Displayed):
         """
         return cls._variant("NameMatches", regex)
 
-    def _combined(self, name: str, other: object) -> Any:
+    def _combined(self, name: str, other: object) -> Self:
         """The variant of a name with two members; NotImplemented if they are of different kinds."""
         return self._variant(name, (self, other)) if isinstance(other, _union(self)) else NotImplemented
 

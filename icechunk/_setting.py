@@ -176,7 +176,7 @@ def merged(below: S, above: S) -> S:
 def checks(cls: type) -> dict[str, Check]:
     """The check of each field of a record, read from its annotations."""
     hints = get_type_hints(cls, include_extras=True)
-    fields: tuple[str, ...] = cls.__struct_fields__  # type: ignore[attr-defined]
+    fields: tuple[str, ...] = cls.__struct_fields__  # type: ignore[attr-defined]  # a msgspec record
     return {name: _check(hints[name]) for name in fields}
 
 

@@ -46,8 +46,7 @@ class RepoStatus(Result, frozen=True):
     _shown_as: ClassVar[str] = "icechunk.repository.RepoStatus"
 
     availability: RepoAvailability
-    # Filled in when left out, so that readers never see None.
-    set_at: datetime = None  # type: ignore[assignment]
+    set_at: datetime = None  # type: ignore[assignment]  # filled in below: no reader sees None
     limited_availability_reason: str | None = None
 
     def __post_init__(self) -> None:
@@ -152,7 +151,7 @@ class UpdateType:
         FeatureFlagChanged: TypeAlias = "_FeatureFlagChanged"
 
     def __repr__(self) -> str:
-        fields: tuple[str, ...] = self.__struct_fields__  # type: ignore[attr-defined]
+        fields: tuple[str, ...] = self.__struct_fields__  # type: ignore[attr-defined]  # a msgspec record
         arguments = [f"{name}={_argument(getattr(self, name))}" for name in fields]
         return f"icechunk.ops.{type(self).__qualname__}({', '.join(arguments)})"
 

@@ -76,10 +76,10 @@ class ManifestPreloadCondition(Condition):
         return _Never()
 
     def __and__(self, other: ManifestPreloadCondition) -> ManifestPreloadCondition:
-        return self._combined("And", other)  # type: ignore[no-any-return]
+        return self._combined("And", other)
 
     def __or__(self, other: ManifestPreloadCondition) -> ManifestPreloadCondition:
-        return self._combined("Or", other)  # type: ignore[no-any-return]
+        return self._combined("Or", other)
 
 
 class _Or(ManifestPreloadCondition, AnyOf, frozen=True):

@@ -46,10 +46,10 @@ class ManifestSplitCondition(Condition):
         AnyArray: TypeAlias = "_AnyArray"
 
     def __and__(self, other: ManifestSplitCondition) -> ManifestSplitCondition:
-        return self._combined("And", other)  # type: ignore[no-any-return]
+        return self._combined("And", other)
 
     def __or__(self, other: ManifestSplitCondition) -> ManifestSplitCondition:
-        return self._combined("Or", other)  # type: ignore[no-any-return]
+        return self._combined("Or", other)
 
 
 class _Or(ManifestSplitCondition, AnyOf, frozen=True):

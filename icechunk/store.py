@@ -134,8 +134,9 @@ class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
     ) -> Buffer | None:
         """The value of a key, or the part asked for; None when there is none."""
         data = await self._session._keys_async.get_async(key, byte_range)
-        # zarr names three types here and takes any object with a buffer.
-        return None if data is None else prototype.buffer.from_bytes(data)  # type: ignore[arg-type]
+        if data is None:
+            return None
+        return prototype.buffer.from_bytes(data)  # type: ignore[arg-type]  # any buffer will do
 
     def get_sync(
         self,
@@ -148,7 +149,8 @@ class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
         data = self._session._keys.get(key, byte_range)
         if data is None:
             return None
-        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)  # type: ignore[arg-type]
+        buffer = (prototype or default_buffer_prototype()).buffer
+        return buffer.from_bytes(data)  # type: ignore[arg-type]  # any buffer will do
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]

@@ -8,6 +8,10 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
+from icechunk._async.assets import AsyncAssets
+from icechunk._async.chunks import AsyncChunks
+from icechunk._async.keys import AsyncKeys
+from icechunk._async.virtual import AsyncVirtualChunks
 from icechunk._core.chunk_batches import absolute_locations, chunk_batch
 from icechunk._core.ids import id_text
 from icechunk._core.paths import node_path
@@ -20,7 +24,6 @@ from icechunk.types import ChunkType
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from icechunk._async.keys import AsyncKeys
     from icechunk._core.chunk_batches import ChunkBatch
     from icechunk._format.chunk_refs import ChunkRefs
 
@@ -30,9 +33,20 @@ _MAX_COORDINATE = 2**32 - 1
 class AsyncArrays(SessionBase):
     """The coroutines of a session that are about one array."""
 
+    _keys_cached_async: AsyncKeys | None = None
+
+    @property
+    def _assets_async(self) -> AsyncAssets:
+        return AsyncAssets.of(self._cache)
+
     @property
     def _keys_async(self) -> AsyncKeys:
-        raise NotImplementedError
+        keys = self._keys_cached_async
+        if keys is None:
+            virtual = AsyncVirtualChunks(self._containers, self._virtual_access)
+            chunks = AsyncChunks(self._state, self._assets_async, virtual)
+            keys = self._keys_cached_async = AsyncKeys(self._state, chunks)
+        return keys
 
     async def get_node_id_async(self, path: str) -> str:
         """The id of a group or array, which it keeps when it is moved.

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from icechunk._async.arrays import AsyncArrays
-from icechunk._async.assets import AsyncAssets
-from icechunk._async.chunks import AsyncChunks
 from icechunk._async.commit import amend_session_async, commit_session_async, flush_session_async
 from icechunk._async.fork import Other, fork_session_async, merge_sessions_async
-from icechunk._async.keys import AsyncKeys
 from icechunk._async.rebase import rebase_session_async
-from icechunk._async.virtual import AsyncVirtualChunks
 from icechunk._core.arguments import require_text
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
@@ -28,21 +24,6 @@ if TYPE_CHECKING:
 
 class AsyncSession(AsyncArrays):
     """The coroutines of a session; see `icechunk.Session`."""
-
-    _keys_cached_async: AsyncKeys | None = None
-
-    @property
-    def _assets_async(self) -> AsyncAssets:
-        return AsyncAssets.of(self._cache)
-
-    @property
-    def _keys_async(self) -> AsyncKeys:
-        keys = self._keys_cached_async
-        if keys is None:
-            virtual = AsyncVirtualChunks(self._containers, self._virtual_access)
-            chunks = AsyncChunks(self._state, self._assets_async, virtual)
-            keys = self._keys_cached_async = AsyncKeys(self._state, chunks)
-        return keys
 
     async def commit_async(
         self,

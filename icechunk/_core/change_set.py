@@ -345,10 +345,12 @@ def contained(coordinates: NDArray[np.uint32], others: NDArray[np.uint32]) -> ND
     """Which of `coordinates` (n, ndim) are among `others` (m, ndim)."""
     if not (len(coordinates) and len(others)):
         return np.zeros(len(coordinates), bool)
+    found: NDArray[np.bool_]
     if len(coordinates) * len(others) <= _FEW_PAIRS:
-        return (coordinates[:, None] == others).all(axis=2).any(axis=1)  # type: ignore[no-any-return]
+        found = (coordinates[:, None] == others).all(axis=2).any(axis=1)
+        return found
     keys, wanted = comparable_keys(coordinates, others)
     wanted.sort()
     at = np.searchsorted(wanted, keys)
-    found: NDArray[np.bool_] = wanted[np.minimum(at, len(wanted) - 1)] == keys
+    found = wanted[np.minimum(at, len(wanted) - 1)] == keys
     return found

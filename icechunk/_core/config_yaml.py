@@ -110,8 +110,8 @@ def _construct_variant(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> V
     assert isinstance(node, yaml.ScalarNode)
     # The tag stands where the type would: a plain word is what it would be without the tag.
     plain = node.style is None
-    # PyYAML's stubs give `resolve` no types.
-    tag = loader.resolve(yaml.ScalarNode, node.value, (plain, not plain))  # type: ignore[no-untyped-call]
+    implicit = plain, not plain
+    tag = loader.resolve(yaml.ScalarNode, node.value, implicit)  # type: ignore[no-untyped-call]  # by the stubs
     scalar = yaml.ScalarNode(tag, node.value, node.start_mark, node.end_mark, node.style)
     return Variant(name, loader.construct_object(scalar))
 

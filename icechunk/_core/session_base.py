@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from icechunk.snapshots import Diff
 
 
-class SessionBase(Listed):
+class SessionBase(Listed, ABC):
     """A view of a repository at one snapshot, with the changes made on top of it."""
 
     _shown_as: ClassVar[str] = "icechunk.session.Session"
@@ -38,9 +39,9 @@ class SessionBase(Listed):
         """The virtual chunk containers of the configuration."""
         return usable_containers(self._config.virtual_chunk_containers)
 
+    @abstractmethod
     def _new_fork(self, state: SessionState) -> ForkSession:
         """The public session over the state of a fork."""
-        raise NotImplementedError
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SessionBase) and self._state is other._state

@@ -9,6 +9,10 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING
 
+from icechunk._sync.assets import SyncAssets
+from icechunk._sync.chunks import SyncChunks
+from icechunk._sync.keys import SyncKeys
+from icechunk._sync.virtual import SyncVirtualChunks
 from icechunk._core.chunk_batches import absolute_locations, chunk_batch
 from icechunk._core.ids import id_text
 from icechunk._core.paths import node_path
@@ -21,7 +25,6 @@ from icechunk.types import ChunkType
 if TYPE_CHECKING:
     from collections.abc import Iterator, Callable, Iterable, Sequence
 
-    from icechunk._sync.keys import SyncKeys
     from icechunk._core.chunk_batches import ChunkBatch
     from icechunk._format.chunk_refs import ChunkRefs
 
@@ -31,9 +34,20 @@ _MAX_COORDINATE = 2**32 - 1
 class SyncArrays(SessionBase):
     """The coroutines of a session that are about one array."""
 
+    _keys_cached: SyncKeys | None = None
+
+    @property
+    def _assets(self) -> SyncAssets:
+        return SyncAssets.of(self._cache)
+
     @property
     def _keys(self) -> SyncKeys:
-        raise NotImplementedError
+        keys = self._keys_cached
+        if keys is None:
+            virtual = SyncVirtualChunks(self._containers, self._virtual_access)
+            chunks = SyncChunks(self._state, self._assets, virtual)
+            keys = self._keys_cached = SyncKeys(self._state, chunks)
+        return keys
 
     def get_node_id(self, path: str) -> str:
         """The id of a group or array, which it keeps when it is moved.

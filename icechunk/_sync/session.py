@@ -6,13 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from icechunk._sync.arrays import SyncArrays
-from icechunk._sync.assets import SyncAssets
-from icechunk._sync.chunks import SyncChunks
 from icechunk._sync.commit import amend_session, commit_session, flush_session
 from icechunk._sync.fork import Other, fork_session, merge_sessions
-from icechunk._sync.keys import SyncKeys
 from icechunk._sync.rebase import rebase_session
-from icechunk._sync.virtual import SyncVirtualChunks
 from icechunk._core.arguments import require_text
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
@@ -29,21 +25,6 @@ if TYPE_CHECKING:
 
 class SyncSession(SyncArrays):
     """The coroutines of a session; see `icechunk.Session`."""
-
-    _keys_cached: SyncKeys | None = None
-
-    @property
-    def _assets(self) -> SyncAssets:
-        return SyncAssets.of(self._cache)
-
-    @property
-    def _keys(self) -> SyncKeys:
-        keys = self._keys_cached
-        if keys is None:
-            virtual = SyncVirtualChunks(self._containers, self._virtual_access)
-            chunks = SyncChunks(self._state, self._assets, virtual)
-            keys = self._keys_cached = SyncKeys(self._state, chunks)
-        return keys
 
     def commit(
         self,

@@ -8,6 +8,7 @@ checked, and recorded in one step. Many are checked in a thread.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from icechunk._core.locations import parse_location
@@ -41,13 +42,14 @@ _MANY_REFERENCES = 16384
 _U64 = Integers(0, 2**64 - 1, optional=False)
 
 
-class SyncVirtualRefs:
+class SyncVirtualRefs(ABC):
     """The coroutines of a store that set virtual references; see `icechunk.IcechunkStore`."""
 
     _session: SessionBase
 
+    @abstractmethod
     def _check_store_writable(self) -> None:
-        raise NotImplementedError
+        """Refuse when the store is read-only."""
 
     def set_virtual_ref(
         self,

@@ -41,7 +41,7 @@ def old_release() -> Callable[..., Any]:
     """Runs a command of `old_release` in a Python that has the official 1.x release."""
     interpreter = os.environ.get("ICECHUNK_V1_PYTHON")
     if interpreter is None:
-        pytest.skip("ICECHUNK_V1_PYTHON does not name an interpreter with the official 1.x release")
+        pytest.skip("set ICECHUNK_V1_PYTHON to a Python with the official 1.x release, as .ci/run does")
 
     def run(command: str, path: Path, *rest: object) -> Any:
         arguments = [interpreter, "-E", str(OLD_RELEASE), command, str(path), *map(str, rest)]
