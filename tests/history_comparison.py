@@ -114,6 +114,7 @@ class Comparison(RuleBasedStateMachine):
         if isinstance(refused, Conflicting):
             assert isinstance(raised.value, RebaseFailedError)
             assert raised.value.snapshot == refused.snapshot
+            note(f"the model found {refused.found}")
             assert {found(each) for each in raised.value.conflicts} == refused.found
         return None
 

@@ -324,11 +324,11 @@ class Session:
     def _deletion(self, path: str, node: Node, log: Log, theirs: Tree) -> Found:
         found: Found = set()
         now = theirs.get(path)
-        if now is not None and now.is_array:
-            if now.number in log.updated or log.chunks.get(now.number):
+        if now is not None and now.is_array == node.is_array:
+            if node.is_array and (now.number in log.updated or log.chunks.get(now.number)):
                 found.add((ConflictType.DeleteOfUpdatedArray, path, ()))
-        elif now is not None and now.number in log.updated:
-            found.add((ConflictType.DeleteOfUpdatedGroup, path, ()))
+            if not node.is_array and now.number in log.updated:
+                found.add((ConflictType.DeleteOfUpdatedGroup, path, ()))
         ours = self.log().deleted
         topmost = not node.is_array and all(self.base.tree[each].number not in ours for each in above(path))
         grown = [each for each in subtree(theirs, path).items() if each[0] != path]
