@@ -478,10 +478,12 @@ def test_a_request_that_takes_long_holds_up_no_other_thread(s3_proxy: Proxy) -> 
     """Neither those that compute nor those that use the same session, in memory or over the network."""
     storage = s3_at(s3_proxy.address, uuid.uuid4().hex)
     session = Repository.create(storage, NATIVE).writable_session("main")
-    create_counted_array(session.store, "a", 8)[:] = 7
+    array = create_counted_array(session.store, "a", 8)
+    array[:4] = 7  # alone, so that the one object there is now holds the first chunk
+    [slow] = [path for method, path in s3_proxy.requests if method == "PUT" and "/chunks/" in path]
+    array[4:] = 7
     session.commit("write")
     session = Repository.open(storage, NATIVE).writable_session("main")
-    paths = [path for method, path in s3_proxy.requests if method == "PUT" and "/chunks/" in path]
     seconds = 2.0
     longest = dict.fromkeys(("computing", "writing", "reading"), 0.0)
     counts = dict.fromkeys(longest, 0)
@@ -497,7 +499,7 @@ def test_a_request_that_takes_long_holds_up_no_other_thread(s3_proxy: Proxy) -> 
         assert session.store.get_sync("a/c/0") == buffer(value_of(7))
 
     session.store.get_sync("a/c/7")
-    s3_proxy.faults.append(Fault("stall", "GET", paths[0], seconds=seconds))
+    s3_proxy.faults.append(Fault("stall", "GET", slow, seconds=seconds))
     with meanwhile(
         partial(timed, "computing", lambda: sum(range(100))),
         partial(timed, "writing", lambda: session.store.set_sync("a/zarr.json", zarr_document(8))),
