@@ -39,7 +39,7 @@ def scheduler_of(name: str, workers: int) -> Iterator[None]:
         from distributed import Client, LocalCluster
 
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=2, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=workers, threads_per_worker=2, dashboard_address=":0") as cluster,
             Client(cluster) as client,
         ):
             client.wait_for_workers(workers)

@@ -40,7 +40,7 @@ def repo(tmp_path: Path, spec_version: int) -> Repository:
 def cluster() -> Iterator[Client]:
     """Two worker processes with two threads each."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.wait_for_workers(2, timeout=60)
