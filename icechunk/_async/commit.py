@@ -56,8 +56,8 @@ async def commit_session_async(
     properties: Mapping[str, object],
     *,
     allow_empty: bool,
-    solver: ConflictSolver | None = None,
-    tries: int = 0,
+    solver: ConflictSolver | None,
+    tries: int,
 ) -> str:
     """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
     with state.sealed() as changes:

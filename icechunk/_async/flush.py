@@ -213,7 +213,6 @@ async def _run_async(
     snapshot: Snapshot, assets: AsyncAssets, piece: Piece, spec_version: int
 ) -> list[tuple[ManifestRef, ManifestFile]]:
     """Fetch the old references of a piece, merge the changes in, write the new manifests."""
-
     merged = await _merge_async(snapshot, assets, piece)
     return [
         await assets.write_manifest_async(piece.node.id, references, spec_version) for references in merged

@@ -73,9 +73,3 @@ class WeightedCache(Generic[K, V]):
             former = self._entries.pop(key, None)
             if former is not None:
                 self.weight -= former[1]
-
-    def clear(self) -> None:
-        """Let go of everything."""
-        with self._lock:
-            self._entries.clear()
-            self.weight = 0

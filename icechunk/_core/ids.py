@@ -14,12 +14,10 @@ from icechunk._exceptions import ErrorKind, InvalidInputError
 OBJECT_ID_SIZE = 12
 """Bytes in the id of a snapshot, manifest or chunk."""
 
-NODE_ID_SIZE = 8
-"""Bytes in the id of a node."""
-
 INITIAL_SNAPSHOT_ID = bytes.fromhex("0b1cc8d6787580f0e33a6534")
 """The id of the first snapshot of every repository: `1CECHNKREP0F1RSTCMT0`."""
 
+_ID_LENGTH = 20
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _DIGITS = {character: value for value, character in enumerate(_ALPHABET)}
@@ -51,29 +49,27 @@ def id_text(raw: bytes) -> str:
     return text[:characters]
 
 
-def parse_id(text: str, size: int = OBJECT_ID_SIZE) -> bytes:
-    """Read an id of `size` bytes from its text.
+def parse_id(text: str) -> bytes:
+    """Read the id of a snapshot, manifest or chunk from its text.
 
     Raises
     ------
     InvalidInputError
-        Kind `invalid-snapshot-id`: the text is not the base 32 of `size` bytes.
+        Kind `invalid-snapshot-id`: the text is not the base 32 of 12 bytes.
     """
     number = 0
     try:
         for character in text:
             number = number << 5 | _DIGITS[character]
     except (KeyError, TypeError):
-        raise _invalid(text, size) from None
-    bits = len(text) * 5
-    if bits // 8 != size or bits - size * 8 >= 5:
-        raise _invalid(text, size)
-    return (number >> (bits - size * 8)).to_bytes(size, "big")
+        raise _invalid(text) from None
+    if len(text) != _ID_LENGTH:
+        raise _invalid(text)
+    return (number >> (5 * _ID_LENGTH - 8 * OBJECT_ID_SIZE)).to_bytes(OBJECT_ID_SIZE, "big")
 
 
-def _invalid(text: str, size: int) -> InvalidInputError:
-    characters = (size * 8 + 4) // 5
+def _invalid(text: str) -> InvalidInputError:
     return InvalidInputError(
-        f"`{text}` is not an object id: an id has {characters} characters of Crockford's base 32",
+        f"`{text}` is not an object id: an id has {_ID_LENGTH} characters of Crockford's base 32",
         ErrorKind.INVALID_SNAPSHOT_ID,
     )

@@ -108,8 +108,6 @@ def plan_manifests(
     edges: Edges,
     written: ChunkRefs,
     removed: NDArray[np.uint32],
-    *,
-    everything: bool = False,
 ) -> Plan:
     """Decide the fate of an array's manifests.
 
@@ -121,8 +119,6 @@ def plan_manifests(
         Edges of the cells, one array per dimension, for the grid as it is now.
     written, removed
         The session's changes; those outside the grid are left out.
-    everything
-        Rewrite every manifest even where nothing changed.
     """
     written = _inside(written, edges)
     removed = removed[_in_grid(removed, edges)]
@@ -139,7 +135,7 @@ def plan_manifests(
             continue  # outside the grid of a shrunk array
         if not reach.is_one_cell:
             straddling.append(manifest)
-        elif reach.is_whole and reach.cell(edges) not in changed and not everything:
+        elif reach.is_whole and reach.cell(edges) not in changed:
             kept.append(manifest)
         else:
             by_cell.setdefault(reach.cell(edges), []).append(manifest)

@@ -72,7 +72,6 @@ class _Merge:
     """A merge under way: the nodes merged so far, and the recordings of chunks that wait for the end."""
 
     def __init__(self, ours: ChangeSet) -> None:
-        self._ours = ours
         self._merged = ours.frozen()
         self._recordings: dict[bytes, list[tuple[Recording, ChangeSet | None]]] = {}
         self._paths: dict[bytes, str] = {}

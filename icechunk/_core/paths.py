@@ -115,11 +115,6 @@ def chunk_prefix(path: str) -> str:
     return "c" if path == "/" else f"{path[1:]}/c"
 
 
-def chunk_key(path: str, coordinates: Coordinates) -> str:
-    """The store key of a chunk."""
-    return "/".join([chunk_prefix(path), *map(str, coordinates)])
-
-
 def parent_path(path: str) -> str | None:
     """The path of the group that would hold a node; None for the root."""
     if path == "/":

@@ -65,9 +65,7 @@ FEATURE_FLAGS = (
 MOVE_NODE, CREATE_TAG, DELETE_TAG = FEATURE_FLAGS
 
 
-def create_repo(
-    snapshot: SnapshotEntry, *, now_us: int, config: bytes | None = None, spec_version: int = 2
-) -> RepoInfo:
+def create_repo(snapshot: SnapshotEntry, *, now_us: int, config: bytes | None = None) -> RepoInfo:
     """The state of a new repository: one snapshot without parent, and `main` on it.
 
     Parameters
@@ -78,8 +76,6 @@ def create_repo(
         The time, in microseconds since the epoch.
     config : bytes, optional
         FlexBuffers document with the configuration; left out for the default one.
-    spec_version : int, optional
-        Of the repository.
     """
     return build_repo(
         snapshots=[snapshot],
@@ -87,7 +83,6 @@ def create_repo(
         status=RepoStatus(Availability.ONLINE, now_us),
         updates=[OpsEntry(UpdateKind.REPO_INITIALIZED, now_us)],
         config=config,
-        spec_version=spec_version,
     )
 
 
@@ -218,7 +213,7 @@ def add_detached_snapshot(
     if rearranged:
         require_feature(info, MOVE_NODE, "flushing a rearrange session")
     entry = OpsEntry(UpdateKind.NEW_DETACHED_SNAPSHOT, new_id=snapshot.id)
-    return record(info.with_snapshot(snapshot), entry, stamp)
+    return record(with_snapshot(info, snapshot), entry, stamp)
 
 
 def create_branch(info: RepoInfo, name: str, snapshot_id: bytes, stamp: Stamp) -> RepoInfo:
@@ -521,21 +516,19 @@ def with_snapshot(info: RepoInfo, snapshot: SnapshotEntry) -> RepoInfo:
     return info.with_snapshot(snapshot)
 
 
-def require_snapshot(info: RepoInfo, snapshot_id: bytes) -> int:
-    """The row of a snapshot.
+def require_snapshot(info: RepoInfo, snapshot_id: bytes) -> None:
+    """Refuse a snapshot that the repository does not have.
 
     Raises
     ------
     SnapshotNotFoundError
         Kind `snapshot-not-found`.
     """
-    index = info.snapshot_index(snapshot_id)
-    if index is None:
+    if info.snapshot_index(snapshot_id) is None:
         raise SnapshotNotFoundError(
             f"there is no snapshot {id_text(snapshot_id)} in the repository",
             ErrorKind.SNAPSHOT_NOT_FOUND,
         )
-    return index
 
 
 def resolve_branch(info: RepoInfo, name: str, kind: ErrorKind = ErrorKind.REF_NOT_FOUND) -> bytes:

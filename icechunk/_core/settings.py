@@ -54,7 +54,6 @@ class Settings(msgspec.Struct, frozen=True):
     num_snapshot_nodes: int
     num_chunk_refs: int
     num_transaction_changes: int
-    num_bytes_attributes: int
     num_bytes_chunks: int
     storage: StorageSettings
     repo_update_retries: StorageRetriesSettings
@@ -116,7 +115,6 @@ def resolve(
         num_snapshot_nodes=caching.effective("num_snapshot_nodes"),
         num_chunk_refs=caching.effective("num_chunk_refs"),
         num_transaction_changes=caching.effective("num_transaction_changes"),
-        num_bytes_attributes=caching.effective("num_bytes_attributes"),
         num_bytes_chunks=caching.effective("num_bytes_chunks"),
         storage=_filled_storage(storage),
         # When nothing is set the pauses are short, since losing a race is normal. A value that

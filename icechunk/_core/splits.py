@@ -7,14 +7,13 @@ chunks a cell has along it. An axis that nobody decides is not cut.
 The *edges* of an axis are ``0, k, 2k, ...`` and the number of chunks, so the last cell may
 be short; an axis without chunks has the single edge 0, and an array with such an axis has
 no cells. Cells are numbered in row-major order. A grid may have far more cells than an
-array has chunks: nothing here goes over all cells unless it is asked to.
+array has chunks: nothing here goes over all cells.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,6 @@ from icechunk.splitting import (
 
 Edges = tuple[NDArray[np.int64], ...]
 """The edges of each axis, increasing."""
-
-Box = tuple[tuple[int, int], ...]
-"""First chunk and the one after the last, for each axis."""
 
 NO_RULES: SplitSizes = NO_SPLITTING.split_sizes or ()
 """One manifest for each array."""
@@ -105,21 +101,6 @@ def cells_of(edges: Edges, coords: NDArray[np.integer]) -> NDArray[np.int64]:
             cells *= len(edge) - 1
             cells += coords[:, axis] // (edge[1] - edge[0])
     return cells
-
-
-def cell_box(edges: Edges, cell: int) -> Box:
-    """The chunks of one cell."""
-    box = []
-    for edge in reversed(edges):
-        cell, index = divmod(cell, len(edge) - 1)
-        box.append((int(edge[index]), int(edge[index + 1])))
-    return tuple(reversed(box))
-
-
-def cell_boxes(edges: Edges) -> Iterator[Box]:
-    """The chunks of each cell, in the order of the cells' numbers."""
-    axes = [list(zip(edge[:-1].tolist(), edge[1:].tolist(), strict=True)) for edge in edges]
-    return product(*axes)
 
 
 def _fits(condition: ManifestSplitDimCondition, axis: int, name: str | None) -> bool:

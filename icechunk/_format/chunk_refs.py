@@ -66,7 +66,6 @@ _ROW = Struct("<QQQQIII12sB?")
 _WHOLE_ROW = np.dtype(f"V{ROW.itemsize}")
 _NO_ID = bytes(12)
 _NATIVE, _VIRTUAL, _INLINE = ChunkType.native, ChunkType.virtual, ChunkType.inline
-_KINDS = {int(kind): kind for kind in (_NATIVE, _VIRTUAL, _INLINE)}
 
 
 class ChunkRef(msgspec.Struct, frozen=True, gc=False):

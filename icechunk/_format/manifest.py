@@ -108,11 +108,6 @@ class Manifest:
         self._lock = StateLock()
 
     @property
-    def payload_size(self) -> int:
-        """Bytes of the decompressed FlatBuffer."""
-        return self._reader.size
-
-    @property
     def location_dictionary(self) -> bytes | None:
         """What locations are compressed with, None if they are not."""
         return None if self._dictionary is None else self._dictionary.content

@@ -214,7 +214,6 @@ def _run(
     snapshot: Snapshot, assets: SyncAssets, piece: Piece, spec_version: int
 ) -> list[tuple[ManifestRef, ManifestFile]]:
     """Fetch the old references of a piece, merge the changes in, write the new manifests."""
-
     merged = _merge(snapshot, assets, piece)
     return [
         assets.write_manifest(piece.node.id, references, spec_version) for references in merged

@@ -44,7 +44,6 @@ def test_everything_has_a_default() -> None:
     assert settings.num_snapshot_nodes == 500_000
     assert settings.num_chunk_refs == 15_000_000
     assert settings.num_transaction_changes == 100_000
-    assert settings.num_bytes_attributes == 0
     assert settings.num_bytes_chunks == 0
     assert settings.repo_update_retries == StorageRetriesSettings(100, 50, 30_000)
     assert settings.num_updates_per_repo_info_file == 1000

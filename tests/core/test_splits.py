@@ -14,8 +14,6 @@ from icechunk._core.splits import (
     NO_RULES,
     Edges,
     applies,
-    cell_box,
-    cell_boxes,
     cells_of,
     count_cells,
     split_edges,
@@ -52,7 +50,6 @@ def test_axes_without_chunks_have_no_cells() -> None:
     edges = split_edges(rules((Array.AnyArray(), {Dimension.Any(): 2})), "/a", (4, 0))
     assert lists(edges) == [[0, 2, 4], [0]]
     assert count_cells(edges) == 0
-    assert list(cell_boxes(edges)) == []
 
 
 def test_arrays_without_dimensions_have_one_cell() -> None:
@@ -60,8 +57,6 @@ def test_arrays_without_dimensions_have_one_cell() -> None:
     assert edges == ()
     assert count_cells(edges) == 1
     assert cells_of(edges, np.zeros((1, 0), np.uint32)).tolist() == [0]
-    assert list(cell_boxes(edges)) == [()]
-    assert cell_box(edges, 0) == ()
 
 
 @pytest.mark.parametrize(
@@ -149,9 +144,8 @@ def test_cells_partition_the_grid(grid: list[tuple[int, int]]) -> None:
     config = rules((Array.AnyArray(), {Dimension.Axis(axis): size for axis, (_, size) in enumerate(grid)}))
     counts = [count for count, _ in grid]
     edges = split_edges(config, "/a", counts)
-    boxes = list(cell_boxes(edges))
+    boxes = list(itertools.product(*[itertools.pairwise(edge.tolist()) for edge in edges]))
     assert len(boxes) == count_cells(edges)
-    assert boxes == [cell_box(edges, cell) for cell in range(len(boxes))]
     coords = list(itertools.product(*[range(count) for count in counts]))
     cells = cells_of(edges, np.array(coords, np.uint32).reshape(len(coords), len(counts)))
     for coord, cell in zip(coords, cells.tolist(), strict=True):
@@ -170,5 +164,4 @@ def test_huge_grids_cost_nothing() -> None:
     assert count_cells(edges) == 2**48
     coords = np.array([[2**32 - 2] * 4, [0] * 4, [0, 0, 0, 2**20]], np.uint32)
     assert cells_of(edges, coords).tolist() == [2**48 - 1, 0, 1]
-    assert next(iter(cell_boxes(edges))) == ((0, 2**20),) * 4
     assert time.perf_counter() - start < 2
