@@ -29,7 +29,8 @@ from icechunk._storage_settings import (
     StorageSettings,
     StorageTimeoutSettings,
 )
-from icechunk.display import Displayed, Result
+from icechunk.display import Displayed
+from icechunk.ops import FeatureFlag
 from icechunk.preloading import ManifestPreloadCondition, ManifestPreloadConfig
 from icechunk.splitting import (
     NO_SPLITTING,
@@ -480,42 +481,6 @@ def available_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-class FeatureFlag(Result, frozen=True):
-    """Whether something optional is allowed in a repository.
-
-    Attributes
-    ----------
-    id : int
-        Its number in the format.
-    name : str
-        Its name.
-    default_enabled : bool
-        Whether it is on when nobody chose.
-    setting : bool or None
-        What was chosen, None if nothing was.
-    enabled : bool
-        Whether it is on.
-
-    Examples
-    --------
-    >>> from icechunk.config import FeatureFlag
-    >>> print(FeatureFlag(id=4, name="create_tag", default_enabled=True, setting=False, enabled=False))
-    <icechunk.config.FeatureFlag>
-    id: 4
-    name: create_tag
-    default_enabled: True
-    setting: False
-    enabled: False
-    <BLANKLINE>
-    """
-
-    id: int
-    name: str
-    default_enabled: bool
-    setting: bool | None
-    enabled: bool
 
 
 _MAX_LABEL_BYTES = 128

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+import icechunk
 from icechunk.config import FeatureFlag
 from icechunk.conflicts import Conflict, ConflictType, VersionSelection
 from icechunk.ops import RepoStatus, Update, UpdateType
@@ -207,5 +208,7 @@ def test_update() -> None:
 
 
 def test_feature_flag() -> None:
+    repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    assert all(isinstance(flag, FeatureFlag) for flag in repo.feature_flags())
     flag = FeatureFlag(3, "move_node", True, None, True)
     assert str(flag).startswith("<icechunk.config.FeatureFlag>\nid: 3\nname: move_node\n")
