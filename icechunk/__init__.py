@@ -30,6 +30,7 @@ from icechunk._exceptions import (
     SnapshotNotFoundError,
     StorageError,
 )
+from icechunk._io.stores import USER_AGENT
 from icechunk._version import __version__
 from icechunk.config import (
     Attribution,
@@ -206,13 +207,13 @@ def supported_spec_versions() -> list[SpecVersion]:
 
 
 def user_agent() -> str:
-    """How this library names itself to servers and in the files that it writes.
+    """How this library names itself to servers.
 
     Returns
     -------
     str
     """
-    return f"icechunk-python/{__version__}"
+    return USER_AGENT
 
 
 def print_debug_info() -> None:

@@ -16,8 +16,8 @@ from icechunk._core.paths import (
     chunk_prefix,
     document_key,
     node_path,
-    parent_path,
     parse_key,
+    paths_above,
 )
 from icechunk._exceptions import (
     ErrorKind,
@@ -227,12 +227,10 @@ class AsyncKeys:
 
     def _closest_array(self, path: str) -> Node | None:
         """The nearest node above a path that is an array."""
-        above = parent_path(path)
-        while above is not None:
+        for above in paths_above(path):
             node = self._state.find(above)
             if node is not None:
                 return node if node.array is not None else None
-            above = parent_path(above)
         return None
 
 

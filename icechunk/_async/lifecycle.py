@@ -38,9 +38,8 @@ from icechunk._format.transaction_log import TransactionLog
 from icechunk._io.asset_cache import AssetCache
 from icechunk._io.clock import now_us
 from icechunk._io.concurrency import map_concurrently_async
-from icechunk._io.machine import cpu_count
 from icechunk._io.random import random_id
-from icechunk.config import Attribution, RepositoryConfig
+from icechunk.config import Attribution, RepositoryConfig, available_cpus
 from icechunk.types import SpecVersion
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         storage_defaults = storage.default_settings()
         effective = effective_config(storage_defaults, None, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count(), attribution))
+        cache = AssetCache(storage, resolve(effective, storage_defaults, available_cpus(), attribution))
         assets = AsyncAssets.of(cache)
         await _check_creatable_async(assets, check_clean_root)
         backend = await assets.backend_async()
@@ -185,7 +184,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
         provisional = resolve(
-            effective_config(storage_defaults, None, config), storage_defaults, cpu_count(), attribution
+            effective_config(storage_defaults, None, config), storage_defaults, available_cpus(), attribution
         )
         cache = AssetCache(storage, provisional)
         found = await _find_async(AsyncAssets.of(cache))
@@ -193,7 +192,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        settings = resolve(effective, storage_defaults, cpu_count(), attribution)
+        settings = resolve(effective, storage_defaults, available_cpus(), attribution)
         if settings != provisional:
             repo_info = cache.repo_info
             cache = AssetCache(storage, settings)
@@ -363,7 +362,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         """
         storage_defaults = self.storage.default_settings()
         effective = effective_config(storage_defaults, self._config, config)
-        settings = resolve(effective, storage_defaults, cpu_count(), self.attribution)
+        settings = resolve(effective, storage_defaults, available_cpus(), self.attribution)
         cache = self._cache
         if settings != cache.settings:
             cache = AssetCache(self.storage, settings)
@@ -387,7 +386,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
 async def _look_async(storage: Storage, storage_settings: StorageSettings | None) -> Found | None:
     storage_defaults = storage.default_settings()
     config = None if storage_settings is None else RepositoryConfig(storage=storage_settings)
-    settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+    settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, available_cpus())
     return await _find_async(AsyncAssets.of(AssetCache(storage, settings)))
 
 

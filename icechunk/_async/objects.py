@@ -21,7 +21,6 @@ from icechunk._io.stores import (
     FAILURES,
     REFUSALS,
     Clients,
-    effective,
     failure,
     is_ambiguous,
     is_missing,
@@ -65,12 +64,12 @@ class AsyncObjectBackend:
         self._copies = keeps_buffers(storage)
         self._above = f"{storage.root}/" if storage.root else ""
         concurrency = settings.concurrency or StorageConcurrencySettings()
-        self._requests = effective(concurrency, "max_concurrent_requests_for_object")
-        self._request_size = effective(concurrency, "ideal_concurrent_request_size")
-        self._multipart_size = effective(settings, "minimum_size_for_multipart_upload")
-        self._checks_creation = effective(settings, "unsafe_use_conditional_create")
-        self._checks_update = effective(settings, "unsafe_use_conditional_update")
-        self._uses_metadata = effective(settings, "unsafe_use_metadata")
+        self._requests = concurrency.effective("max_concurrent_requests_for_object")
+        self._request_size = concurrency.effective("ideal_concurrent_request_size")
+        self._multipart_size = settings.effective("minimum_size_for_multipart_upload")
+        self._checks_creation = settings.effective("unsafe_use_conditional_create")
+        self._checks_update = settings.effective("unsafe_use_conditional_update")
+        self._uses_metadata = settings.effective("unsafe_use_metadata")
 
     async def get_async(self, key: str, start: int = 0, end: int | None = None) -> Data:
         store = self._clients.reader()

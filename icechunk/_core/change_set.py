@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from icechunk._core.paths import Coordinates
-    from icechunk._format.snapshot import Node, Snapshot
+    from icechunk._format.snapshot import ManifestRef, Node, Snapshot
 
 
 _FEW_PAIRS = 256
@@ -316,6 +316,18 @@ class ChangeSet:
             table = self.chunks[node_id]
             if table:
                 yield node_id, table.coordinates()
+
+
+def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:
+    """The same array over other manifests; a group has none."""
+    if node.array is None:
+        return node
+    return msgspec.structs.replace(node, array=msgspec.structs.replace(node.array, manifests=manifests))
+
+
+def with_manifests_of(node: Node, other: Node | None) -> Node:
+    """The same array over the manifests of another one, if that is an array too."""
+    return node if other is None or other.array is None else with_manifests(node, other.array.manifests)
 
 
 def same_recording(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from icechunk._core.change_set import with_manifests
 from icechunk._core.ids import id_text
-from icechunk._core.session_state import with_manifests
 from icechunk._core.transaction_log import merge_logs, node_ids
 from icechunk._exceptions import ErrorKind, InternalError
 from icechunk._format.transaction_log import Move, TransactionLog

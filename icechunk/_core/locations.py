@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -47,10 +48,9 @@ class Resolved(msgspec.Struct, frozen=True):
 
 
 class Containers(msgspec.Struct, frozen=True):
-    """The usable containers of a configuration, longest prefix first, and what is wrong with others."""
+    """The usable containers of a configuration, longest prefix first."""
 
     usable: tuple[VirtualChunkContainer, ...]
-    rejected: tuple[str, ...] = ()
 
     def named(self, name: str) -> VirtualChunkContainer | None:
         """The container of a name."""
@@ -151,20 +151,16 @@ def usable_containers(containers: Mapping[str, VirtualChunkContainer] | None) ->
     """The containers of a configuration that can be used.
 
     A stored configuration may hold invalid ones. A missing slash at the end of the prefix is
-    added; whatever else is wrong is reported, for the caller to log.
+    added; a container with anything else that is wrong serves no location.
     """
     usable: list[VirtualChunkContainer] = []
-    rejected: list[str] = []
     for container in (containers or {}).values():
         mended = VirtualChunkContainer(_with_slash(container.url_prefix), container.store, container.name)
-        try:
+        with suppress(ValueError):
             check_container(mended)
-        except ValueError as error:
-            rejected.append(str(error))
-        else:
             usable.append(mended)
     usable.sort(key=lambda container: -len(container.url_prefix))
-    return Containers(tuple(usable), tuple(rejected))
+    return Containers(tuple(usable))
 
 
 def parse_location(location: str) -> str:

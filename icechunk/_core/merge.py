@@ -16,12 +16,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-import msgspec
 import numpy as np
 
-from icechunk._core.change_set import ChangeSet, ChunkTable
+from icechunk._core.change_set import ChangeSet, ChunkTable, with_manifests_of
 from icechunk._core.joined_tables import join_recordings, recorded_since
-from icechunk._core.paths import parent_path
+from icechunk._core.paths import paths_above
 from icechunk._exceptions import ErrorKind, SessionStateError
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ class _Merge:
         if not lost:
             return
         for path in self._merged.new_nodes:
-            group = next((above for above in _above(path) if above in lost), None)
+            group = next((above for above in paths_above(path) if above in lost), None)
             if group is not None and theirs.base.find(path) is None:
                 _refuse(group, f"it was deleted in one session and `{path}` was created in it in another")
 
@@ -159,7 +158,7 @@ class _Merge:
         if now.user_data != then.user_data:
             _refuse(path, "its metadata was updated in two sessions, in different ways")
         self._check_chunks_fit(node)
-        updated = _with_manifests_of(node, now)
+        updated = with_manifests_of(node, now)
         if path in merged.new_nodes:
             merged.add_node(updated)
         elif updated == merged.base.find(path):
@@ -193,7 +192,7 @@ class _Merge:
 
     def _check_has_group(self, path: str, theirs: ChangeSet) -> None:
         """Refuse a node in a group that they have and that we deleted."""
-        for above in _above(path):
+        for above in paths_above(path):
             if self._merged.find(above) is None and above not in theirs.new_nodes:
                 if theirs.base.find(above) is not None and above not in theirs.deleted_nodes:
                     _refuse(above, f"it was deleted in one session and `{path}` was created in it in another")
@@ -241,22 +240,6 @@ class _Merge:
 def _recording(changes: ChangeSet | None, node_id: bytes) -> Recording | None:
     table = None if changes is None else changes.chunks.get(node_id)
     return table.changes() if table else None
-
-
-def _above(path: str) -> Iterator[str]:
-    above = parent_path(path)
-    while above is not None:
-        yield above
-        above = parent_path(above)
-
-
-def _with_manifests_of(node: Node, other: Node) -> Node:
-    """The same node over the manifests of another one."""
-    if node.array is None or other.array is None:
-        return node
-    return msgspec.structs.replace(
-        node, array=msgspec.structs.replace(node.array, manifests=other.array.manifests)
-    )
 
 
 def _check_equal(some: Node, other: Node) -> None:

@@ -10,8 +10,12 @@ such component must be decimal numbers below 2**32.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from icechunk._exceptions import ErrorKind, InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENT = "zarr.json"
 """The last component of the key of a node's document."""
@@ -120,6 +124,14 @@ def parent_path(path: str) -> str | None:
     if path == "/":
         return None
     return path.rpartition("/")[0] or "/"
+
+
+def paths_above(path: str) -> Iterator[str]:
+    """The paths of the groups above a node, the closest one first."""
+    above = parent_path(path)
+    while above is not None:
+        yield above
+        above = parent_path(above)
 
 
 def is_inside(path: str, ancestor: str) -> bool:

@@ -15,12 +15,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from icechunk._core.change_set import ChangeSet, contained
+from icechunk._core.change_set import ChangeSet, contained, with_manifests_of
 from icechunk._core.moves import move_node
-from icechunk._core.paths import is_inside, parent_path
+from icechunk._core.paths import is_inside, parent_path, paths_above
 from icechunk._exceptions import IcechunkError
 from icechunk.conflicts import Conflict, ConflictType, VersionSelection, selected
 
@@ -142,7 +141,7 @@ def onto(changes: ChangeSet, theirs: Snapshot) -> ChangeSet:
         if node is None or node.id != node_id:
             conflicts += _changes_of_lost_node(ours, path, has_chunks=bool(table))
             continue
-        merged = node if ours is None else _over(ours, node)
+        merged = node if ours is None else with_manifests_of(ours, node)
         array = merged.array
         if array is not None and not _fits(array, table.ndim if table else None):
             conflicts.append(Conflict(ConflictType.ChunksUpdatedInUpdatedArray, path))
@@ -203,16 +202,9 @@ def _invalid_groups(changes: ChangeSet, theirs: Snapshot) -> Iterator[str]:
         return before is not None and not _is_deleted(changes, before) and theirs.find(path) is None
 
     for parent in {parent_path(new) for new in changes.new_nodes}:
-        paths = [] if parent is None else [parent, *_above(parent)]
+        paths = [] if parent is None else [parent, *paths_above(parent)]
         yield from itertools.islice(filter(is_array, paths), 1)
         yield from filter(is_lost, paths)
-
-
-def _above(path: str) -> Iterator[str]:
-    above = parent_path(path)
-    while above is not None:
-        yield above
-        above = parent_path(above)
 
 
 def _grown_groups(changes: ChangeSet, log: TransactionLog, theirs: Snapshot) -> Iterator[str]:
@@ -222,7 +214,7 @@ def _grown_groups(changes: ChangeSet, log: TransactionLog, theirs: Snapshot) -> 
         return
     groups = {path for path, node in changes.deleted_nodes.items() if node.array is None}
     for path in groups:
-        if groups.isdisjoint(_above(path)) and any(
+        if groups.isdisjoint(paths_above(path)) and any(
             node.id in created and not _is_deleted(changes, node)
             for node in theirs.subtree(path)
             if node.path != path
@@ -279,15 +271,6 @@ def _changes_of_lost_node(ours: Node | None, path: str, *, has_chunks: bool) -> 
         yield Conflict(ConflictType.ChunksUpdatedInDeletedArray, path)
 
 
-def _over(ours: Node, theirs: Node) -> Node:
-    """Our document of a node, with the manifests that it has by now."""
-    if ours.array is None or theirs.array is None:
-        return ours
-    return msgspec.structs.replace(
-        ours, array=msgspec.structs.replace(ours.array, manifests=theirs.array.manifests)
-    )
-
-
 def _fits(array: ArrayData, ndim_of_changes: int | None) -> bool:
     """Whether an array has as many dimensions as its manifests and the changes of its chunks."""
     widths = {len(manifest.extents) for manifest in array.manifests}
@@ -324,7 +307,7 @@ def _drop_document(changes: ChangeSet, conflict: Conflict, _theirs: Snapshot | N
 
 
 def _keep_node(changes: ChangeSet, conflict: Conflict, _theirs: Snapshot | None) -> bool:
-    kept = [conflict.path, *_above(conflict.path)]
+    kept = [conflict.path, *paths_above(conflict.path)]
     if not changes.new_nodes.keys().isdisjoint(kept):
         return False  # our side has another node in its place
     for path in kept:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 
 Class = Callable[[str], bool]
 
+MAX_DEPTH = 60
+"""How deep classes, and groups, may be nested."""
+
 
 class InvalidRegex(ValueError):
     """The expression is not valid, or not supported."""
@@ -238,7 +241,7 @@ def _read_code(scan: Scanner, width: int) -> str:
 
 def read_class(scan: Scanner, depth: int = 0) -> Class:
     """Read the rest of a class whose opening bracket is consumed."""
-    if depth > 60:
+    if depth > MAX_DEPTH:
         raise InvalidRegex("nested too deeply")
     negated = scan.take("^")
     operand = _read_union(scan, depth, first=True)

@@ -11,7 +11,7 @@ whatever the expression is, which counts because a repository may come from a st
 Sets of states and the steps between them are kept for the next text.
 
 Not supported, and so matching nothing: ``\\p{...}`` with anything but a general category,
-more than `MAX_STATES` states, groups nested deeper than `MAX_DEPTH`.
+more than `MAX_STATES` states, groups or classes nested deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from icechunk._core.regex_classes import (
+    MAX_DEPTH,
     Class,
     InvalidRegex,
     Scanner,
@@ -32,9 +33,6 @@ from icechunk._core.regex_classes import (
 
 MAX_STATES = 4_000
 """The largest graph that is built for one expression."""
-
-MAX_DEPTH = 60
-"""How deep groups may be nested."""
 
 _MAX_KEPT = 2_000
 _REPEATS = ("*", "+", "?", "{")

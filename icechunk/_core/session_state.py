@@ -16,7 +16,6 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from icechunk._core.change_set import UNRECORDED, ChangeSet, same_recording
@@ -555,9 +554,3 @@ def _node(
     shape = tuple(map(DimensionShape, parsed.shape, parsed.num_chunks))
     array = ArrayData(shape=shape, dimension_names=parsed.dimension_names, manifests=manifests)
     return Node(id=node_id, path=path, user_data=document, array=array)
-
-
-def with_manifests(node: Node, manifests: tuple[ManifestRef, ...]) -> Node:
-    """The same array over other manifests."""
-    assert node.array is not None
-    return msgspec.structs.replace(node, array=msgspec.structs.replace(node.array, manifests=manifests))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from icechunk._core.change_set import ChangeSet, ChunkTable
+from icechunk._core.change_set import ChangeSet, ChunkTable, with_manifests, with_manifests_of
 from icechunk._format.chunk_refs import ROW, ChunkRefs
 from icechunk._format.compression import LocationDictionary, compress, decompress
 from icechunk._format.snapshot import Node
@@ -54,7 +54,7 @@ def pack_changes(changes: ChangeSet) -> bytes:
     if changes.is_empty():
         return b""
     tables = [_packed(node_id, table) for node_id, table in changes.chunks.items() if table]
-    updated = [_without_manifests(node) for node in changes.updated_nodes.values()]
+    updated = [with_manifests(node, ()) for node in changes.updated_nodes.values()]
     return msgspec.msgpack.encode(
         _Shipped(list(changes.new_nodes.values()), updated, list(changes.deleted_nodes), tables)
     )
@@ -73,7 +73,7 @@ def unpack_changes(data: bytes, base: Snapshot) -> ChangeSet:
     for node in shipped.new:
         changes.add_node(node)
     for node in shipped.updated:
-        changes.updated_nodes[node.id] = _with_manifests_of_base(node, base)
+        changes.updated_nodes[node.id] = with_manifests_of(node, base.find(node.path))
     for table in shipped.tables:
         changes.chunks[table.node_id] = _unpacked(table)
     return changes
@@ -135,17 +135,3 @@ def _unpacked(table: _Table) -> ChunkTable:
     gone = np.frombuffer(table.removed, np.uint32)
     count = len(gone) // table.ndim if table.ndim else 1 - table.count
     return ChunkTable.of(table.ndim, (references, gone.reshape(count, table.ndim)))
-
-
-def _without_manifests(node: Node) -> Node:
-    if node.array is None:
-        return node
-    return msgspec.structs.replace(node, array=msgspec.structs.replace(node.array, manifests=()))
-
-
-def _with_manifests_of_base(node: Node, base: Snapshot) -> Node:
-    stored = base.find(node.path)
-    if node.array is None or stored is None or stored.array is None:
-        return node
-    array = msgspec.structs.replace(node.array, manifests=stored.array.manifests)
-    return msgspec.structs.replace(node, array=array)

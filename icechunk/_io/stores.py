@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Credential
 
-    from icechunk._setting import Setting
     from icechunk._storage_settings import StorageSettings
     from icechunk.credentials import S3StaticCredentials
 
@@ -42,16 +41,11 @@ REFUSALS = (AlreadyExistsError, PreconditionError)
 """What obstore raises when a precondition is not met."""
 
 USER_AGENT = f"icechunk-python/{__version__}"
+"""How this library names itself to servers; `Attribution` says who uses it."""
 
 _DEFAULT_STREAM_TIMEOUT = 60
 _NO_TIMEOUT = timedelta(days=1)
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-
-
-def effective(setting: Setting, name: str) -> Any:
-    """The value of a member, or what it means to leave it unset."""
-    value = getattr(setting, name)
-    return setting._default(name) if value is None else value
 
 
 class Clients:
@@ -246,10 +240,10 @@ def _retry_config(settings: StorageSettings) -> RetryConfig:
     retries = settings.retries or StorageRetriesSettings()
     timeouts = settings.timeouts or StorageTimeoutSettings()
     config: RetryConfig = {
-        "max_retries": effective(retries, "max_tries") - 1,
+        "max_retries": retries.effective("max_tries") - 1,
         "backoff": {
-            "init_backoff": timedelta(milliseconds=effective(retries, "initial_backoff_ms")),
-            "max_backoff": timedelta(milliseconds=effective(retries, "max_backoff_ms")),
+            "init_backoff": timedelta(milliseconds=retries.effective("initial_backoff_ms")),
+            "max_backoff": timedelta(milliseconds=retries.effective("max_backoff_ms")),
         },
     }
     if patience := _milliseconds(timeouts.operation_timeout_ms):

@@ -39,9 +39,8 @@ from icechunk._format.transaction_log import TransactionLog
 from icechunk._io.asset_cache import AssetCache
 from icechunk._io.clock import now_us
 from icechunk._io.concurrency import map_concurrently
-from icechunk._io.machine import cpu_count
 from icechunk._io.random import random_id
-from icechunk.config import Attribution, RepositoryConfig
+from icechunk.config import Attribution, RepositoryConfig, available_cpus
 from icechunk.types import SpecVersion
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         storage_defaults = storage.default_settings()
         effective = effective_config(storage_defaults, None, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        cache = AssetCache(storage, resolve(effective, storage_defaults, cpu_count(), attribution))
+        cache = AssetCache(storage, resolve(effective, storage_defaults, available_cpus(), attribution))
         assets = SyncAssets.of(cache)
         _check_creatable(assets, check_clean_root)
         backend = assets.backend()
@@ -186,7 +185,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
         provisional = resolve(
-            effective_config(storage_defaults, None, config), storage_defaults, cpu_count(), attribution
+            effective_config(storage_defaults, None, config), storage_defaults, available_cpus(), attribution
         )
         cache = AssetCache(storage, provisional)
         found = _find(SyncAssets.of(cache))
@@ -194,7 +193,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
             raise _not_found(storage)
         effective = effective_config(storage_defaults, found.config, config)
         check_access(usable_containers(effective.virtual_chunk_containers), access)
-        settings = resolve(effective, storage_defaults, cpu_count(), attribution)
+        settings = resolve(effective, storage_defaults, available_cpus(), attribution)
         if settings != provisional:
             repo_info = cache.repo_info
             cache = AssetCache(storage, settings)
@@ -364,7 +363,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         """
         storage_defaults = self.storage.default_settings()
         effective = effective_config(storage_defaults, self._config, config)
-        settings = resolve(effective, storage_defaults, cpu_count(), self.attribution)
+        settings = resolve(effective, storage_defaults, available_cpus(), self.attribution)
         cache = self._cache
         if settings != cache.settings:
             cache = AssetCache(self.storage, settings)
@@ -388,7 +387,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
 def _look(storage: Storage, storage_settings: StorageSettings | None) -> Found | None:
     storage_defaults = storage.default_settings()
     config = None if storage_settings is None else RepositoryConfig(storage=storage_settings)
-    settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, cpu_count())
+    settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, available_cpus())
     return _find(SyncAssets.of(AssetCache(storage, settings)))
 
 
