@@ -37,6 +37,11 @@ class Condition(Displayed):
         Returns
         -------
         A condition of this kind
+
+        Raises
+        ------
+        TypeError
+            One of them is of another kind.
         """
         return cls._variant("Or", tuple(conditions))
 
@@ -51,6 +56,11 @@ class Condition(Displayed):
         Returns
         -------
         A condition of this kind
+
+        Raises
+        ------
+        TypeError
+            One of them is of another kind.
         """
         return cls._variant("And", tuple(conditions))
 
@@ -61,10 +71,16 @@ class Condition(Displayed):
         Parameters
         ----------
         regex : str
+            In the syntax of Rust's `regex`. One that is not valid is found nowhere.
 
         Returns
         -------
         A condition of this kind
+
+        Raises
+        ------
+        TypeError
+            `regex` is no `str`.
         """
         return cls._variant("PathMatches", regex)
 
@@ -75,10 +91,16 @@ class Condition(Displayed):
         Parameters
         ----------
         regex : str
+            In the syntax of Rust's `regex`. One that is not valid is found nowhere.
 
         Returns
         -------
         A condition of this kind
+
+        Raises
+        ------
+        TypeError
+            `regex` is no `str`.
         """
         return cls._variant("NameMatches", regex)
 

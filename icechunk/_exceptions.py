@@ -176,6 +176,15 @@ class IcechunkError(Exception):
     ----------
     message : str
     kind : str
+
+    Examples
+    --------
+    >>> import icechunk
+    >>> try:
+    ...     repo = icechunk.Repository.open(icechunk.in_memory_storage())
+    ... except icechunk.IcechunkError as error:
+    ...     type(error).__name__, error.kind
+    ('RepositoryNotFoundError', 'repository-not-found')
     """
 
     message: str
@@ -206,6 +215,19 @@ class ConflictError(IcechunkError):
         Text of the error; made from the two parents when left out.
     kind : str, optional
         A code of `ErrorKind`.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> ours, theirs = repo.writable_session("main"), repo.writable_session("main")
+    >>> groups = [zarr.create_group(session.store) for session in (ours, theirs)]
+    >>> tip = theirs.commit("make the root")
+    >>> try:
+    ...     ours.commit("make the root too")
+    ... except icechunk.ConflictError as error:
+    ...     error.kind, error.actual_parent == tip
+    ('commit-conflict', True)
     """
 
     expected_parent: str | None
@@ -248,6 +270,19 @@ class RebaseFailedError(ConflictError):
         Id of the snapshot with which the session conflicts.
     conflicts : sequence of Conflict
         Every conflict found against that snapshot.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> ours, theirs = repo.writable_session("main"), repo.writable_session("main")
+    >>> groups = [zarr.create_group(session.store) for session in (ours, theirs)]
+    >>> tip = theirs.commit("make the root")
+    >>> try:
+    ...     ours.rebase(icechunk.ConflictDetector())
+    ... except icechunk.RebaseFailedError as error:
+    ...     [(str(conflict.conflict_type), conflict.path) for conflict in error.conflicts]
+    [('New node conflicts with existing node', '/')]
     """
 
     snapshot: str

@@ -140,7 +140,18 @@ class Setting(Displayed, Checked):
     _replaced: ClassVar[frozenset[str]] = frozenset()
 
     def effective(self, name: str) -> Any:
-        """The value of a field, or what it means to leave it unset; None if nothing in particular."""
+        """The value of a field, or what it means to leave it unset.
+
+        Parameters
+        ----------
+        name : str
+            The name of the field.
+
+        Returns
+        -------
+        object
+            None for an unset field that means nothing in particular.
+        """
         value = getattr(self, name)
         return self._default(name) if value is None else value
 

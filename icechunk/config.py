@@ -409,6 +409,11 @@ class RepositoryConfig(Setting):
         RepositoryConfig
             A new configuration that shares nothing with the two.
 
+        Raises
+        ------
+        TypeError
+            `other` is no RepositoryConfig.
+
         Examples
         --------
         >>> from icechunk import RepositoryConfig
@@ -433,6 +438,8 @@ class RepositoryConfig(Setting):
         ------
         ValueError
             Prefix, store and name of the container do not fit together.
+        TypeError
+            `cont` is no VirtualChunkContainer.
 
         Examples
         --------

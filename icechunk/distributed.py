@@ -113,6 +113,11 @@ async def merge_sessions_async(
     Returns
     -------
     Session
+
+    Raises
+    ------
+    TypeError, ValueError, SessionStateError, ReadOnlyError
+        As in `merge_sessions`.
     """
     first, others = _first_and_others(sessions)
     await first.merge_async(*others, duplicate_chunks=duplicate_chunks)

@@ -52,6 +52,11 @@ class ManifestPreloadCondition(Condition):
         Returns
         -------
         ManifestPreloadCondition
+
+        Raises
+        ------
+        TypeError, OverflowError
+            A bound is not a whole number, or does not fit 32 bits.
         """
         return _NumRefs(from_refs, to_refs)
 

@@ -106,6 +106,13 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
         ------
         IcechunkStore
 
+        Raises
+        ------
+        RefNotFoundError, ReadOnlyError, FormatError
+            As in `writable_session`, at the beginning.
+        ConflictError, RebaseFailedError, SessionStateError
+            As in `Session.commit`, at the end. Nothing is committed then.
+
         Examples
         --------
         >>> import icechunk, zarr
@@ -136,10 +143,16 @@ class Repository(SyncRepository[Session], AsyncRepository[Session]):
         metadata : dict of str to any, optional
         rebase_with : ConflictSolver, optional
         rebase_tries : int, default 1000
+            As in `transaction`.
 
         Yields
         ------
         IcechunkStore
+
+        Raises
+        ------
+        RefNotFoundError, ReadOnlyError, FormatError, ConflictError, RebaseFailedError, SessionStateError
+            As in `transaction`.
         """
         session = await self.writable_session_async(branch)
         yield session.store

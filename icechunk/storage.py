@@ -63,6 +63,13 @@ class Storage(display.Result, frozen=True):
     """A place where a repository is kept, as made by `in_memory_storage`, `s3_storage` and the like.
 
     Instances open nothing, compare by value and can be pickled.
+
+    Examples
+    --------
+    >>> from icechunk import local_filesystem_storage
+    >>> storage = local_filesystem_storage("weather")
+    >>> storage == local_filesystem_storage("weather"), storage.default_settings().retries.max_tries
+    (True, 1)
     """
 
     _shown_as: ClassVar[str] = "icechunk.Storage"
@@ -93,12 +100,6 @@ class Storage(display.Result, frozen=True):
         Returns
         -------
         StorageSettings
-
-        Examples
-        --------
-        >>> from icechunk import in_memory_storage
-        >>> in_memory_storage().default_settings().retries.max_tries
-        1
         """
         return StorageSettings()
 
@@ -123,10 +124,6 @@ class Storage(display.Result, frozen=True):
         ------
         StorageError
             Kind `object-store`, `io` or `storage-config`: the place cannot be listed.
-
-        See Also
-        --------
-        list_objects_metadata : Knows the times too.
 
         Examples
         --------
@@ -397,6 +394,11 @@ def local_filesystem_storage(path: str | os.PathLike[str], *, durable: bool = Fa
     -------
     Storage
 
+    Raises
+    ------
+    TypeError
+        `path` is no path.
+
     Examples
     --------
     >>> import tempfile
@@ -481,6 +483,8 @@ def s3_storage(
 
     Raises
     ------
+    TypeError, OverflowError
+        An argument has the wrong type or is out of range.
     ValueError
         The arguments about credentials contradict each other.
     StorageError

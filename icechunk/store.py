@@ -38,6 +38,10 @@ __all__ = ["IcechunkStore"]
 class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
     """A session as a zarr store. Made by `Session.store`.
 
+    What the methods of zarr's `Store` do is said there. A key that is neither that of a document nor of a
+    chunk is an `InvalidInputError` of kind `invalid-key`, a change where the store or the session is
+    read-only a `ReadOnlyError`, and a chunk that is referenced and cannot be read a `StorageError`.
+
     Examples
     --------
     >>> import icechunk, zarr
@@ -196,9 +200,17 @@ class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
             await self.set(key, value)
 
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, Any]]) -> None:
-        """Not supported: chunks are written whole."""
+        """Not supported: chunks are written whole.
+
+        Raises
+        ------
+        SessionStateError
+            Kind `unimplemented`.
+        """
         del key_start_values
-        raise SessionStateError("a part of a value cannot be written", ErrorKind.UNIMPLEMENTED)
+        raise SessionStateError(
+            "a part of a value cannot be written: write the whole value with `set`", ErrorKind.UNIMPLEMENTED
+        )
 
     async def delete(self, key: str) -> None:
         """Remove a value; with the document of a node goes the node."""

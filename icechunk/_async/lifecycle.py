@@ -117,6 +117,10 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             Kind `read-only-storage`.
         ValueError
             There is no such spec version.
+        StorageError
+            Kind `storage-other`: an authorisation does not fit the store of its container.
+        TypeError
+            An authorisation is no credential, or `attribution` no Attribution.
         """
         version = SpecVersion.current() if spec_version is None else SpecVersion(spec_version)
         access = authorized_prefixes(authorize_virtual_chunk_access)
@@ -179,7 +183,12 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         RepositoryNotFoundError
             Kind `repository-not-found`.
         FormatError
-            Kind `unsupported-spec-version`: written by a newer Icechunk.
+            Kind `unsupported-spec-version`: written by a newer Icechunk. Kind `invalid-file-format` or
+            `config-deserialization`: damaged.
+        StorageError
+            Kind `storage-other`: an authorisation does not fit the store of its container.
+        TypeError
+            An authorisation is no credential, or `attribution` no Attribution.
         """
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
@@ -233,6 +242,11 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         Returns
         -------
         Repository
+
+        Raises
+        ------
+        InvalidInputError, ReadOnlyError, FormatError, StorageError, TypeError, ValueError
+            As in `create` and `open`.
 
         See Also
         --------
@@ -359,6 +373,11 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         -------
         Repository
             Another object; this one stays as it is.
+
+        Raises
+        ------
+        StorageError, TypeError
+            As in `open`.
         """
         storage_defaults = self.storage.default_settings()
         effective = effective_config(storage_defaults, self._config, config)

@@ -94,6 +94,10 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `snapshot-not-found`.
         InvalidInputError
             Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -130,6 +134,12 @@ class AsyncReferences(RepositoryState[SessionType]):
             repository of spec 1 the latter is a ConflictError.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -167,6 +177,10 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `cannot-delete-main`.
         RefNotFoundError
             Kind `ref-not-found`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch)
         if self._is_v1:
@@ -229,8 +243,14 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `tag-already-exists`, or `tag-previously-deleted`.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
         SessionStateError
             Kind `feature-flag-disabled`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(tag=tag, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -258,6 +278,10 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         SessionStateError
             Kind `feature-flag-disabled`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(tag=tag)
         if self._is_v1:
@@ -294,6 +318,8 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         one_selector(branch, tag, snapshot_id)
         return begun_async(self._snapshot_infos_async(branch, tag, snapshot_id))
@@ -346,6 +372,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         ------
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         require_text(snapshot_id=snapshot_id)
         wanted = parse_id(snapshot_id)
@@ -372,6 +400,8 @@ class AsyncReferences(RepositoryState[SessionType]):
         ------
         StorageError
             Kind `object-not-found`: there is no such snapshot.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         require_text(snapshot_id=snapshot_id)
         snapshot = await self._assets_async.fetch_snapshot_async(parse_id(snapshot_id))
@@ -407,10 +437,12 @@ class AsyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`; with `as_of`, `branch-not-found` in a repository of spec 2.
         SnapshotNotFoundError
             Kind `snapshot-not-found`, or `no-snapshot-at-time`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         ValueError
             Not exactly one of the three, or `as_of` without `branch`.
         TypeError
-            `as_of` has no time zone, or a name is no `str`.
+            `as_of` is no `datetime` with a time zone, or a name is no `str`.
         """
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:

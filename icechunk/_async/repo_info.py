@@ -49,13 +49,20 @@ async def fetch_versioned_async(assets: AsyncAssets) -> tuple[RepoInfo, Version]
     except StorageError as error:
         if error.kind == ErrorKind.OBJECT_NOT_FOUND:
             raise RepositoryNotFoundError(
-                f"there is no repository at {assets.cache.storage}", ErrorKind.REPOSITORY_NOT_FOUND
+                f"there is no repository at {assets.cache.storage.location} any more",
+                ErrorKind.REPOSITORY_NOT_FOUND,
             ) from error
         raise
 
 
 async def fetch_repo_info_async(assets: AsyncAssets) -> RepoInfo:
-    """The repo object as it is now."""
+    """The repo object as it is now.
+
+    Raises
+    ------
+    RepositoryNotFoundError
+        As in `fetch_versioned_async`.
+    """
     info, _ = await fetch_versioned_async(assets)
     return info
 
@@ -70,7 +77,9 @@ async def check_can_write_async(assets: AsyncAssets) -> None:
     """
     backend = await assets.backend_async()
     if not backend.can_write:
-        raise ReadOnlyError(f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE)
+        raise ReadOnlyError(
+            f"the storage at {assets.cache.storage.location} is read-only", ErrorKind.READ_ONLY_STORAGE
+        )
 
 
 async def update_repo_info_async(
@@ -84,6 +93,8 @@ async def update_repo_info_async(
         Kind `update-attempts-exhausted`: others were first, every time.
     ReadOnlyError
         Kind `read-only-storage`.
+    RepositoryNotFoundError
+        Kind `repository-not-found`.
     """
     await check_can_write_async(assets)
     backend = await assets.backend_async()

@@ -11,4 +11,12 @@ from icechunk._core.repository_state import SessionType
 class AsyncRepository(
     AsyncLifecycle[SessionType], AsyncHistory[SessionType], AsyncAdministration[SessionType]
 ):
-    """The coroutines of a repository; see `icechunk.Repository`."""
+    """The coroutines of a repository; see `icechunk.Repository`.
+
+    Examples
+    --------
+    >>> import icechunk
+    >>> repo = await icechunk.Repository.create_async(icechunk.in_memory_storage())
+    >>> await repo.list_branches_async()
+    {'main'}
+    """

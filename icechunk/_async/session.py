@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
 
 class AsyncSession(AsyncArrays):
-    """The coroutines of a session; see `icechunk.Session`."""
+    """The coroutines of a session; see `icechunk.Session`.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = await icechunk.Repository.create_async(icechunk.in_memory_storage())
+    >>> session = await repo.writable_session_async("main")
+    >>> root = zarr.create_group(session.store)
+    >>> snapshot_id = await session.commit_async("make the root")
+    >>> await repo.lookup_branch_async("main") == snapshot_id
+    True
+    """
 
     async def commit_async(
         self,

@@ -86,9 +86,19 @@ def one_selector(branch: str | None, tag: str | None, snapshot_id: str | None, s
 
 
 def as_of_us(branch: str | None, as_of: datetime) -> int:
-    """The time of an `as_of` argument in microseconds since the epoch."""
+    """The time of an `as_of` argument in microseconds since the epoch.
+
+    Raises
+    ------
+    ValueError
+        There is no branch.
+    TypeError
+        `as_of` is no `datetime` with a time zone.
+    """
     if branch is None:
         raise ValueError("`as_of` can only be used together with `branch`")
+    if not isinstance(as_of, datetime):
+        raise TypeError(f"`as_of` must be a datetime, not {as_of!r}")
     if as_of.tzinfo is None:
         raise TypeError("`as_of` needs a time zone, such as datetime.timezone.utc")
     return microseconds_of(as_of)

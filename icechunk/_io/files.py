@@ -129,7 +129,7 @@ class Files:
                 data = _read_piece(file, start, end - start)
                 if len(data) == end - start:  # the usual case: no need to ask for the size
                     return data
-            return _read_at(file, *_extent(key, os.fstat(file).st_size, start, end))
+            return _read_at(key, file, *_extent(key, os.fstat(file).st_size, start, end))
         finally:
             os.close(file)
 
@@ -464,7 +464,7 @@ def _create(temporary: str, path: str) -> bool:
     return True
 
 
-def _read_at(file: int, start: int, size: int) -> bytes:
+def _read_at(key: str, file: int, start: int, size: int) -> bytes:
     """Exactly `size` bytes from `start` on."""
     data = _read_piece(file, start, min(size, _LARGEST_CALL))
     if len(data) == size:
@@ -475,7 +475,7 @@ def _read_at(file: int, start: int, size: int) -> bytes:
         data = _read_piece(file, start + size - missing, min(missing, _LARGEST_CALL))
         if not data:
             raise StorageError(
-                f"a file lost {missing} bytes while it was read", ErrorKind.INVALID_OBJECT_SIZE
+                f"object `{key}` lost {missing} bytes while it was read", ErrorKind.INVALID_OBJECT_SIZE
             )
         pieces.append(data)
         missing -= len(data)

@@ -30,7 +30,7 @@ SNAPSHOTS_AT_A_TIME = 16
 
 
 class SyncHistory(SyncReferences[SessionType]):
-    """The part of a repository that compares snapshots."""
+    """The part of a repository that compares snapshots and draws their history."""
 
     def diff(
         self,
@@ -63,7 +63,7 @@ class SyncHistory(SyncReferences[SessionType]):
         ------
         InvalidInputError
             Kind `bad-snapshot-chain-for-diff`: the older snapshot is not an ancestor of the newer one, or
-            they are the same.
+            they are the same. Kind `invalid-snapshot-id`.
         RefNotFoundError
             Kind `ref-not-found`.
         SnapshotNotFoundError
@@ -133,6 +133,8 @@ class SyncHistory(SyncReferences[SessionType]):
             Kind `ref-not-found`.
         SnapshotNotFoundError
             Kind `snapshot-not-found`; in a repository of spec 1 a StorageError of kind `object-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         wants_all = branch is None and tag is None and snapshot_id is None
         if not wants_all:

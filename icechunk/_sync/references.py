@@ -95,6 +95,10 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `snapshot-not-found`.
         InvalidInputError
             Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -131,6 +135,12 @@ class SyncReferences(RepositoryState[SessionType]):
             repository of spec 1 the latter is a ConflictError.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -168,6 +178,10 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `cannot-delete-main`.
         RefNotFoundError
             Kind `ref-not-found`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(branch=branch)
         if self._is_v1:
@@ -230,8 +244,14 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `tag-already-exists`, or `tag-previously-deleted`.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`, or `invalid-ref-name` in a repository of spec 1.
         SessionStateError
             Kind `feature-flag-disabled`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(tag=tag, snapshot_id=snapshot_id)
         target = parse_id(snapshot_id)
@@ -259,6 +279,10 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         SessionStateError
             Kind `feature-flag-disabled`.
+        ReadOnlyError
+            Kind `read-only-repository` or `read-only-storage`.
+        FormatError
+            Kind `unsupported-operation-for-version`, as in `writable_session`.
         """
         require_text(tag=tag)
         if self._is_v1:
@@ -295,6 +319,8 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`.
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         one_selector(branch, tag, snapshot_id)
         return begun(self._snapshot_infos(branch, tag, snapshot_id))
@@ -347,6 +373,8 @@ class SyncReferences(RepositoryState[SessionType]):
         ------
         SnapshotNotFoundError
             Kind `snapshot-not-found`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         require_text(snapshot_id=snapshot_id)
         wanted = parse_id(snapshot_id)
@@ -373,6 +401,8 @@ class SyncReferences(RepositoryState[SessionType]):
         ------
         StorageError
             Kind `object-not-found`: there is no such snapshot.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         """
         require_text(snapshot_id=snapshot_id)
         snapshot = self._assets.fetch_snapshot(parse_id(snapshot_id))
@@ -408,10 +438,12 @@ class SyncReferences(RepositoryState[SessionType]):
             Kind `ref-not-found`; with `as_of`, `branch-not-found` in a repository of spec 2.
         SnapshotNotFoundError
             Kind `snapshot-not-found`, or `no-snapshot-at-time`.
+        InvalidInputError
+            Kind `invalid-snapshot-id`.
         ValueError
             Not exactly one of the three, or `as_of` without `branch`.
         TypeError
-            `as_of` has no time zone, or a name is no `str`.
+            `as_of` is no `datetime` with a time zone, or a name is no `str`.
         """
         one_selector(branch, tag, snapshot_id)
         if as_of is not None:

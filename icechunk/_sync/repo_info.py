@@ -50,13 +50,20 @@ def fetch_versioned(assets: SyncAssets) -> tuple[RepoInfo, Version]:
     except StorageError as error:
         if error.kind == ErrorKind.OBJECT_NOT_FOUND:
             raise RepositoryNotFoundError(
-                f"there is no repository at {assets.cache.storage}", ErrorKind.REPOSITORY_NOT_FOUND
+                f"there is no repository at {assets.cache.storage.location} any more",
+                ErrorKind.REPOSITORY_NOT_FOUND,
             ) from error
         raise
 
 
 def fetch_repo_info(assets: SyncAssets) -> RepoInfo:
-    """The repo object as it is now."""
+    """The repo object as it is now.
+
+    Raises
+    ------
+    RepositoryNotFoundError
+        As in `fetch_versioned`.
+    """
     info, _ = fetch_versioned(assets)
     return info
 
@@ -71,7 +78,9 @@ def check_can_write(assets: SyncAssets) -> None:
     """
     backend = assets.backend()
     if not backend.can_write:
-        raise ReadOnlyError(f"the storage is read-only: {assets.cache.storage}", ErrorKind.READ_ONLY_STORAGE)
+        raise ReadOnlyError(
+            f"the storage at {assets.cache.storage.location} is read-only", ErrorKind.READ_ONLY_STORAGE
+        )
 
 
 def update_repo_info(
@@ -85,6 +94,8 @@ def update_repo_info(
         Kind `update-attempts-exhausted`: others were first, every time.
     ReadOnlyError
         Kind `read-only-storage`.
+    RepositoryNotFoundError
+        Kind `repository-not-found`.
     """
     check_can_write(assets)
     backend = assets.backend()

@@ -12,4 +12,12 @@ from icechunk._core.repository_state import SessionType
 class SyncRepository(
     SyncLifecycle[SessionType], SyncHistory[SessionType], SyncAdministration[SessionType]
 ):
-    """The coroutines of a repository; see `icechunk.Repository`."""
+    """The coroutines of a repository; see `icechunk.Repository`.
+
+    Examples
+    --------
+    >>> import icechunk
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> repo.list_branches()
+    {'main'}
+    """

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
 
 class SyncSession(SyncArrays):
-    """The coroutines of a session; see `icechunk.Session`."""
+    """The coroutines of a session; see `icechunk.Session`.
+
+    Examples
+    --------
+    >>> import icechunk, zarr
+    >>> repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    >>> session = repo.writable_session("main")
+    >>> root = zarr.create_group(session.store)
+    >>> snapshot_id = session.commit("make the root")
+    >>> repo.lookup_branch("main") == snapshot_id
+    True
+    """
 
     def commit(
         self,

@@ -200,6 +200,8 @@ async def test_history_and_sessions_at_every_point_of_it_async(
         await names_async(tag="two", as_of=at_second)
     with pytest.raises(TypeError, match="time zone"):
         await names_async(branch="main", as_of=datetime(2000, 1, 1))
+    with pytest.raises(TypeError, match="must be a datetime, not '2000-01-01'"):
+        await names_async(branch="main", as_of="2000-01-01")
     with pytest.raises(IcechunkError):
         await names_async(snapshot_id=UNKNOWN)
 

@@ -201,6 +201,8 @@ def test_history_and_sessions_at_every_point_of_it(
         names(tag="two", as_of=at_second)
     with pytest.raises(TypeError, match="time zone"):
         names(branch="main", as_of=datetime(2000, 1, 1))
+    with pytest.raises(TypeError, match="must be a datetime, not '2000-01-01'"):
+        names(branch="main", as_of="2000-01-01")
     with pytest.raises(IcechunkError):
         names(snapshot_id=UNKNOWN)
 
