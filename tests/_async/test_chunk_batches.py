@@ -117,7 +117,7 @@ async def test_what_cannot_be_read_is_not_listed_async(files: Path) -> None:
 
 
 async def test_leaving_the_iteration_and_writing_async(files: Path) -> None:
-    """Pitfall 54: nothing is held, whether the iterator is closed or not."""
+    """Nothing is held, whether the iterator is closed or not."""
     session = await writing_async(files)
     store = session.store
     places = ["vcc://files/one.bin"] * 4

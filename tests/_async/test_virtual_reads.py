@@ -95,7 +95,7 @@ async def test_a_path_with_odd_characters_async(files: Path) -> None:
 
 
 async def test_a_file_that_is_gone_async(files: Path) -> None:
-    """Pitfall 65: an error that names file and container, and never the fill value."""
+    """An error that names file and container, and never the fill value."""
     session = await reading_async(files)
     (files / "one.bin").unlink()
     error = await failure_async(session)
@@ -117,7 +117,7 @@ async def test_what_is_no_file_async(files: Path, location: str) -> None:
     ("offset", "length"), [(195, 6), (200, 1), (300, 6), (0, 2**62), (2**63, 6), (2**64 - 2, 2**64 - 1)]
 )
 async def test_a_file_that_is_too_short_async(files: Path, offset: int, length: int) -> None:
-    """Pitfall 67: what is not all there is an error, however long it is said to be."""
+    """What is not all there is an error, however long it is said to be."""
     error = await failure_async(await reading_async(files, offset=offset, length=length))
     assert error.kind == "invalid-object-size"
     assert "ends at 200" in error.message
@@ -125,7 +125,7 @@ async def test_a_file_that_is_too_short_async(files: Path, offset: int, length: 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 1])
 async def test_a_file_that_was_modified_async(files: Path, seconds: int) -> None:
-    """Pitfall 67: later than the reference says."""
+    """Later than the reference says."""
     moment = datetime.fromtimestamp(MODIFIED, UTC) + timedelta(seconds=seconds)
     session = await reading_async(files, checksum=moment)
     await session.commit_async("refer")
@@ -141,7 +141,7 @@ async def test_a_file_that_was_modified_async(files: Path, seconds: int) -> None
 
 @pytest.mark.parametrize("quotes", ["", '"'])
 async def test_a_file_with_another_etag_async(files: Path, quotes: str) -> None:
-    """Pitfall 67: an etag is the file's inode, time and size, with quotes or without."""
+    """An etag is the file's inode, time and size, with quotes or without."""
     status = (files / "one.bin").stat()
     etag = f"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"
     session = await reading_async(files, checksum=f"{quotes}{etag}{quotes}")
@@ -177,7 +177,7 @@ async def test_a_store_that_is_not_supported_yet_async(files: Path) -> None:
 
 
 async def test_what_is_not_authorised_is_not_read_async(files: Path) -> None:
-    """Pitfall 65: the error has what to pass; passing it makes the chunk readable."""
+    """The error has what to pass; passing it makes the chunk readable."""
     storage = icechunk.in_memory_storage()
     repo = await Repository.create_async(storage, config_for(files))
     session = await repo.writable_session_async("main")
@@ -204,7 +204,7 @@ async def test_what_is_not_authorised_is_not_read_async(files: Path) -> None:
 
 
 async def test_authorising_one_directory_does_not_authorise_its_neighbour_async(files: Path) -> None:
-    """Pitfall 64: not one whose name begins alike, not one above, not one below."""
+    """Not one whose name begins alike, not one above, not one below."""
     storage = icechunk.in_memory_storage()
     repo = await Repository.create_async(storage, config_for(files))
     session = await repo.writable_session_async("main")
@@ -259,7 +259,7 @@ async def test_credentials_of_another_kind_are_refused_early_async(files: Path, 
 
 @pytest.mark.parametrize("spec_version", [1, 2])
 async def test_cleared_containers_stay_cleared_async(files: Path, spec_version: int) -> None:
-    """Pitfall 69."""
+    """A configuration without containers is stored as one, and is not one that says nothing of them."""
     storage = icechunk.in_memory_storage()
     repo = await Repository.create_async(storage, config_for(files), spec_version=spec_version)
     config = repo.config
@@ -297,7 +297,7 @@ async def test_a_container_can_be_given_at_another_place_async(files: Path, tmp_
 
 
 async def test_pickled_sessions_may_still_read_async(files: Path) -> None:
-    """Pitfall 36: containers and authorisations survive."""
+    """Containers and authorisations survive."""
     session = await reading_async(files)
     await session.commit_async("refer")
     copy: Session = pickle.loads(pickle.dumps(session))

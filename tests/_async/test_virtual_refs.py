@@ -71,7 +71,7 @@ async def test_an_array_without_dimensions_async(files: Path) -> None:
 
 
 async def test_a_reference_takes_the_place_of_what_there_was_async(files: Path) -> None:
-    """Pitfall 71: and what is written or deleted afterwards that of the reference."""
+    """And what is written or deleted afterwards takes the place of the reference."""
     session = await writing_async(files)
     array = await open_array_async(session, "g/a")
     await write_async(array, slice(0, 8), 1)
@@ -96,7 +96,7 @@ async def test_a_reference_takes_the_place_of_what_there_was_async(files: Path) 
     ],
 )
 async def test_locations_are_kept_async(files: Path, location: str, stored: str | None) -> None:
-    """Pitfalls 61 to 63: user names, ports, queries, fragments, `//`, `..` and escapes stay as they are."""
+    """User names, ports, queries, fragments, `//`, `..` and escapes stay as they are."""
     session = await writing_async(files)
     store = session.store
     await store.set_virtual_ref_async("g/a/c/0", location, offset=0, length=1, validate_container=False)
@@ -211,7 +211,7 @@ async def test_locations_are_checked_async(
 
 
 async def test_a_neighbour_whose_name_begins_alike_is_not_served_async(files: Path) -> None:
-    """Pitfall 64: a prefix ends with a slash."""
+    """A prefix ends with a slash."""
     store = (await writing_async(files)).store
     with pytest.raises(InvalidInputError, match="no matching virtual chunk container"):
         await store.set_virtual_ref_async("g/a/c/0", f"file://{files}-production/x", offset=0, length=1)
@@ -363,7 +363,7 @@ async def test_columns_that_do_not_fit_change_nothing_async(
 async def test_specs_that_do_not_fit_change_nothing_async(
     files: Path, last: Any, error: type[Exception], kind: str | None
 ) -> None:
-    """Pitfall 47, and that the good ones are not stored before the bad one is found."""
+    """The good ones are not stored before the bad one is found."""
     session = await writing_async(files)
     before = session.status()
     good = VirtualChunkSpec([0], "vcc://files/one.bin", 0, 2)
@@ -381,7 +381,7 @@ async def test_specs_come_in_a_list_async(files: Path, chunks: Any) -> None:
 
 
 async def test_rejected_specs_are_hard_to_miss_async(files: Path) -> None:
-    """Pitfall 66: they are returned, and there is a warning; the others are stored."""
+    """They are returned, and there is a warning; the others are stored."""
     session = await writing_async(files)
     specs = [
         VirtualChunkSpec([3], "s3://bucket/key", 0, 2),
@@ -395,7 +395,7 @@ async def test_rejected_specs_are_hard_to_miss_async(files: Path) -> None:
 
 
 async def test_rejected_columns_are_hard_to_miss_async(files: Path) -> None:
-    """Pitfall 66, and that what is absent is not rejected."""
+    """The same with columns, and what is absent is not rejected."""
     session = await writing_async(files)
     places = [f"file://{files}/one.bin", "", "vcc://nobody/key"]
     arguments: dict[str, Any] = {"arr_offset": (1,), "checksum": NEXT_HOUR}

@@ -118,7 +118,7 @@ def test_what_cannot_be_read_is_not_listed(files: Path) -> None:
 
 
 def test_leaving_the_iteration_and_writing(files: Path) -> None:
-    """Pitfall 54: nothing is held, whether the iterator is closed or not."""
+    """Nothing is held, whether the iterator is closed or not."""
     session = writing(files)
     store = session.store
     places = ["vcc://files/one.bin"] * 4

@@ -96,7 +96,7 @@ def test_a_path_with_odd_characters(files: Path) -> None:
 
 
 def test_a_file_that_is_gone(files: Path) -> None:
-    """Pitfall 65: an error that names file and container, and never the fill value."""
+    """An error that names file and container, and never the fill value."""
     session = reading(files)
     (files / "one.bin").unlink()
     error = failure(session)
@@ -118,7 +118,7 @@ def test_what_is_no_file(files: Path, location: str) -> None:
     ("offset", "length"), [(195, 6), (200, 1), (300, 6), (0, 2**62), (2**63, 6), (2**64 - 2, 2**64 - 1)]
 )
 def test_a_file_that_is_too_short(files: Path, offset: int, length: int) -> None:
-    """Pitfall 67: what is not all there is an error, however long it is said to be."""
+    """What is not all there is an error, however long it is said to be."""
     error = failure(reading(files, offset=offset, length=length))
     assert error.kind == "invalid-object-size"
     assert "ends at 200" in error.message
@@ -126,7 +126,7 @@ def test_a_file_that_is_too_short(files: Path, offset: int, length: int) -> None
 
 @pytest.mark.parametrize("seconds", [-1, 0, 1])
 def test_a_file_that_was_modified(files: Path, seconds: int) -> None:
-    """Pitfall 67: later than the reference says."""
+    """Later than the reference says."""
     moment = datetime.fromtimestamp(MODIFIED, UTC) + timedelta(seconds=seconds)
     session = reading(files, checksum=moment)
     session.commit("refer")
@@ -142,7 +142,7 @@ def test_a_file_that_was_modified(files: Path, seconds: int) -> None:
 
 @pytest.mark.parametrize("quotes", ["", '"'])
 def test_a_file_with_another_etag(files: Path, quotes: str) -> None:
-    """Pitfall 67: an etag is the file's inode, time and size, with quotes or without."""
+    """An etag is the file's inode, time and size, with quotes or without."""
     status = (files / "one.bin").stat()
     etag = f"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"
     session = reading(files, checksum=f"{quotes}{etag}{quotes}")
@@ -178,7 +178,7 @@ def test_a_store_that_is_not_supported_yet(files: Path) -> None:
 
 
 def test_what_is_not_authorised_is_not_read(files: Path) -> None:
-    """Pitfall 65: the error has what to pass; passing it makes the chunk readable."""
+    """The error has what to pass; passing it makes the chunk readable."""
     storage = icechunk.in_memory_storage()
     repo = Repository.create(storage, config_for(files))
     session = repo.writable_session("main")
@@ -205,7 +205,7 @@ def test_what_is_not_authorised_is_not_read(files: Path) -> None:
 
 
 def test_authorising_one_directory_does_not_authorise_its_neighbour(files: Path) -> None:
-    """Pitfall 64: not one whose name begins alike, not one above, not one below."""
+    """Not one whose name begins alike, not one above, not one below."""
     storage = icechunk.in_memory_storage()
     repo = Repository.create(storage, config_for(files))
     session = repo.writable_session("main")
@@ -260,7 +260,7 @@ def test_credentials_of_another_kind_are_refused_early(files: Path, credential: 
 
 @pytest.mark.parametrize("spec_version", [1, 2])
 def test_cleared_containers_stay_cleared(files: Path, spec_version: int) -> None:
-    """Pitfall 69."""
+    """A configuration without containers is stored as one, and is not one that says nothing of them."""
     storage = icechunk.in_memory_storage()
     repo = Repository.create(storage, config_for(files), spec_version=spec_version)
     config = repo.config
@@ -298,7 +298,7 @@ def test_a_container_can_be_given_at_another_place(files: Path, tmp_path: Path) 
 
 
 def test_pickled_sessions_may_still_read(files: Path) -> None:
-    """Pitfall 36: containers and authorisations survive."""
+    """Containers and authorisations survive."""
     session = reading(files)
     session.commit("refer")
     copy: Session = pickle.loads(pickle.dumps(session))

@@ -72,7 +72,7 @@ def test_an_array_without_dimensions(files: Path) -> None:
 
 
 def test_a_reference_takes_the_place_of_what_there_was(files: Path) -> None:
-    """Pitfall 71: and what is written or deleted afterwards that of the reference."""
+    """And what is written or deleted afterwards takes the place of the reference."""
     session = writing(files)
     array = open_array(session, "g/a")
     write(array, slice(0, 8), 1)
@@ -97,7 +97,7 @@ def test_a_reference_takes_the_place_of_what_there_was(files: Path) -> None:
     ],
 )
 def test_locations_are_kept(files: Path, location: str, stored: str | None) -> None:
-    """Pitfalls 61 to 63: user names, ports, queries, fragments, `//`, `..` and escapes stay as they are."""
+    """User names, ports, queries, fragments, `//`, `..` and escapes stay as they are."""
     session = writing(files)
     store = session.store
     store.set_virtual_ref("g/a/c/0", location, offset=0, length=1, validate_container=False)
@@ -212,7 +212,7 @@ def test_locations_are_checked(
 
 
 def test_a_neighbour_whose_name_begins_alike_is_not_served(files: Path) -> None:
-    """Pitfall 64: a prefix ends with a slash."""
+    """A prefix ends with a slash."""
     store = (writing(files)).store
     with pytest.raises(InvalidInputError, match="no matching virtual chunk container"):
         store.set_virtual_ref("g/a/c/0", f"file://{files}-production/x", offset=0, length=1)
@@ -364,7 +364,7 @@ def test_columns_that_do_not_fit_change_nothing(
 def test_specs_that_do_not_fit_change_nothing(
     files: Path, last: Any, error: type[Exception], kind: str | None
 ) -> None:
-    """Pitfall 47, and that the good ones are not stored before the bad one is found."""
+    """The good ones are not stored before the bad one is found."""
     session = writing(files)
     before = session.status()
     good = VirtualChunkSpec([0], "vcc://files/one.bin", 0, 2)
@@ -382,7 +382,7 @@ def test_specs_come_in_a_list(files: Path, chunks: Any) -> None:
 
 
 def test_rejected_specs_are_hard_to_miss(files: Path) -> None:
-    """Pitfall 66: they are returned, and there is a warning; the others are stored."""
+    """They are returned, and there is a warning; the others are stored."""
     session = writing(files)
     specs = [
         VirtualChunkSpec([3], "s3://bucket/key", 0, 2),
@@ -396,7 +396,7 @@ def test_rejected_specs_are_hard_to_miss(files: Path) -> None:
 
 
 def test_rejected_columns_are_hard_to_miss(files: Path) -> None:
-    """Pitfall 66, and that what is absent is not rejected."""
+    """The same with columns, and what is absent is not rejected."""
     session = writing(files)
     places = [f"file://{files}/one.bin", "", "vcc://nobody/key"]
     arguments: dict[str, Any] = {"arr_offset": (1,), "checksum": NEXT_HOUR}

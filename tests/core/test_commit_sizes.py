@@ -23,7 +23,7 @@ KINDS = st.one_of(
 
 @given(st.integers(0, 4), st.lists(KINDS, min_size=1, max_size=40))
 def test_the_least_size_of_a_manifest_is_no_more_than_its_size(ndim: int, refs: list[ChunkRef]) -> None:
-    """Pitfall 17: only what certainly does not fit is refused early."""
+    """Only what certainly does not fit is refused early."""
     items = {(number,) * ndim: reference for number, reference in enumerate(refs)}
     written = ChunkRefs.from_items(ndim, items)
     piece = Rewrite((), written, np.empty((0, ndim), np.uint32), 0)
@@ -38,7 +38,7 @@ def test_the_least_size_of_a_manifest_is_no_more_than_its_size(ndim: int, refs: 
 
 @given(st.integers(0, 4), st.integers(1, 40))
 def test_the_least_size_of_a_log_is_no_more_than_its_size(ndim: int, count: int) -> None:
-    """Pitfall 17, for the log of a commit."""
+    """The same for the log of a commit."""
     table = ChunkTable(ndim)
     for number in range(count):
         table.recent[(number,) * ndim] = inline_ref(b"x")

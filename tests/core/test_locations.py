@@ -248,7 +248,7 @@ def test_a_container_must_be_authorised_by_its_own_prefix() -> None:
     ],
 )
 def test_the_error_of_a_missing_authorisation_says_what_to_pass(location: str, call: str) -> None:
-    """Pitfall 65: what may not be read is an error, with the way out in it."""
+    """What may not be read is an error, with the way out in it."""
     with pytest.raises(InvalidInputError) as caught:
         credential_for(CONTAINERS.resolve(location), {})
     assert f"`authorize_virtual_chunk_access={call}`" in caught.value.message
