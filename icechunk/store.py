@@ -121,8 +121,9 @@ class IcechunkStore(Listed, SyncVirtualRefs, AsyncVirtualRefs, Store):
     def _check_store_writable(self) -> None:
         if self.read_only:
             raise ReadOnlyError(
-                "store was opened in read-only mode and does not support writing: it belongs to a read-only "
-                "session, or was made by `with_read_only`",
+                "store was opened in read-only mode and does not support writing: it was made by "
+                "`with_read_only`, or its session is read-only, as each is once it is committed. Open one "
+                "with `Repository.writable_session`",
                 ErrorKind.READ_ONLY_STORE,
             )
 

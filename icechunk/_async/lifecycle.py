@@ -13,6 +13,7 @@ from icechunk._async import refs_v1
 from icechunk._async.assets import AsyncAssets
 from icechunk._async.repo_info import check_can_write_async, update_repo_info_async
 from icechunk._core import repo_updates
+from icechunk._core.arguments import require_storage
 from icechunk._core.config_document import (
     decode_config_flexbuffers,
     decode_config_yaml,
@@ -120,8 +121,9 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         StorageError
             Kind `storage-other`: an authorisation does not fit the store of its container.
         TypeError
-            An authorisation is no credential, or `attribution` no Attribution.
+            `storage` is no Storage, an authorisation no credential, or `attribution` no Attribution.
         """
+        require_storage(storage)
         version = SpecVersion.current() if spec_version is None else SpecVersion(spec_version)
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
@@ -188,8 +190,9 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         StorageError
             Kind `storage-other`: an authorisation does not fit the store of its container.
         TypeError
-            An authorisation is no credential, or `attribution` no Attribution.
+            `storage` is no Storage, an authorisation no credential, or `attribution` no Attribution.
         """
+        require_storage(storage)
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
         provisional = resolve(
@@ -403,6 +406,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
 
 
 async def _look_async(storage: Storage, storage_settings: StorageSettings | None) -> Found | None:
+    require_storage(storage)
     storage_defaults = storage.default_settings()
     config = None if storage_settings is None else RepositoryConfig(storage=storage_settings)
     settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, available_cpus())

@@ -275,7 +275,9 @@ class AsyncSession(AsyncArrays):
         merging = []
         for other in others:
             if not isinstance(other, SessionBase):
-                raise TypeError(f"forks can be merged, and not a {type(other).__name__}")
+                raise TypeError(
+                    f"forks can be merged, as in `session.merge(*forks)`, and not a {type(other).__name__}"
+                )
             merging.append(Other(other._state, other._cache.storage))
         await merge_sessions_async(self._state, self._cache.storage, merging, duplicate_chunks)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from icechunk.storage import Storage
+
 
 def require_text(**arguments: object) -> None:
     """Refuse arguments that are not text, naming the first.
@@ -23,3 +25,17 @@ def require_text(**arguments: object) -> None:
     for name, value in arguments.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be of type str, not {value!r}")
+
+
+def require_storage(candidate: object) -> None:
+    """Refuse what does not say where a repository is, such as a path.
+
+    Raises
+    ------
+    TypeError
+        It is no `Storage`.
+    """
+    if not isinstance(candidate, Storage):
+        raise TypeError(
+            f"storage must be a Storage, such as `icechunk.local_filesystem_storage(path)`, not {candidate!r}"
+        )

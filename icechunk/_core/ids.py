@@ -70,6 +70,7 @@ def parse_id(text: str) -> bytes:
 
 def _invalid(text: str) -> InvalidInputError:
     return InvalidInputError(
-        f"`{text}` is not an object id: an id has {_ID_LENGTH} characters of Crockford's base 32",
+        f"`{text}` is not an object id: an id has {_ID_LENGTH} characters of Crockford's base 32, "
+        "such as `Repository.lookup_branch` and `lookup_tag` return for a name",
         ErrorKind.INVALID_SNAPSHOT_ID,
     )

@@ -280,7 +280,7 @@ def _parse_unusual(location: str) -> str:
     text = location.strip("".join(map(chr, range(33)))).translate({9: None, 10: None, 13: None})
     match = _SCHEME.match(text)
     if match is None:
-        raise _invalid(location, "it is not a URL: it has no scheme")
+        raise _invalid(location, "it is not a URL, such as `file:///data/a.nc` or `s3://bucket/a.nc`")
     scheme, rest = match[0].lower(), text[match.end() + 1 :]
     if scheme == "file":
         return _normalised_file(text)

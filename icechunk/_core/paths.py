@@ -63,7 +63,8 @@ def parse_key(key: str) -> tuple[str, Coordinates | None]:
     if last in ZARR_V2_DOCUMENTS:
         raise ZarrV2Key(key)
     raise InvalidInputError(
-        f"`{key}` is neither the key of a zarr.json nor of a chunk", ErrorKind.INVALID_KEY
+        f"`{key}` is neither the key of a document, as `a/zarr.json`, nor of a chunk, as `a/c/0/1`",
+        ErrorKind.INVALID_KEY,
     )
 
 

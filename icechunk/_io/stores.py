@@ -288,6 +288,7 @@ def failure(error: BaseException, verb: str, key: str, storage: ObjectStorage) -
     kind = ErrorKind.OBJECT_STORE
     if isinstance(error, NotImplementedError):
         kind = ErrorKind.STORAGE_CONFIG
+        said = f"{said} Use a store that can do this; for directories there is `local_filesystem_storage`"
     elif "SlowDown" in said or "429 Too Many Requests" in said:
         kind = ErrorKind.THROTTLED
     elif "416 Range Not Satisfiable" in said or "Wanted range starting at" in said:

@@ -14,6 +14,7 @@ from icechunk._sync import refs_v1
 from icechunk._sync.assets import SyncAssets
 from icechunk._sync.repo_info import check_can_write, update_repo_info
 from icechunk._core import repo_updates
+from icechunk._core.arguments import require_storage
 from icechunk._core.config_document import (
     decode_config_flexbuffers,
     decode_config_yaml,
@@ -121,8 +122,9 @@ class SyncLifecycle(RepositoryState[SessionType]):
         StorageError
             Kind `storage-other`: an authorisation does not fit the store of its container.
         TypeError
-            An authorisation is no credential, or `attribution` no Attribution.
+            `storage` is no Storage, an authorisation no credential, or `attribution` no Attribution.
         """
+        require_storage(storage)
         version = SpecVersion.current() if spec_version is None else SpecVersion(spec_version)
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
@@ -189,8 +191,9 @@ class SyncLifecycle(RepositoryState[SessionType]):
         StorageError
             Kind `storage-other`: an authorisation does not fit the store of its container.
         TypeError
-            An authorisation is no credential, or `attribution` no Attribution.
+            `storage` is no Storage, an authorisation no credential, or `attribution` no Attribution.
         """
+        require_storage(storage)
         access = authorized_prefixes(authorize_virtual_chunk_access)
         storage_defaults = storage.default_settings()
         provisional = resolve(
@@ -404,6 +407,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
 
 
 def _look(storage: Storage, storage_settings: StorageSettings | None) -> Found | None:
+    require_storage(storage)
     storage_defaults = storage.default_settings()
     config = None if storage_settings is None else RepositoryConfig(storage=storage_settings)
     settings = resolve(effective_config(storage_defaults, None, config), storage_defaults, available_cpus())

@@ -276,7 +276,9 @@ class SyncSession(SyncArrays):
         merging = []
         for other in others:
             if not isinstance(other, SessionBase):
-                raise TypeError(f"forks can be merged, and not a {type(other).__name__}")
+                raise TypeError(
+                    f"forks can be merged, as in `session.merge(*forks)`, and not a {type(other).__name__}"
+                )
             merging.append(Other(other._state, other._cache.storage))
         merge_sessions(self._state, self._cache.storage, merging, duplicate_chunks)
 

@@ -13,6 +13,7 @@ from tests.arrays import create_array_async
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 
@@ -90,3 +91,19 @@ async def test_a_path_to_move_that_is_no_text_is_refused_async() -> None:
         await session.move_async(wrong, "/b")
     with pytest.raises(TypeError, match=r"^to_path must be of type str, not None$"):
         await session.move_async("/a", wrong)
+
+
+async def test_a_path_in_the_place_of_a_storage_is_refused_async(tmp_path: Path) -> None:
+    for wrong in (str(tmp_path), tmp_path, None):
+        where: Any = wrong
+        for verb in (
+            Repository.create_async,
+            Repository.open_async,
+            Repository.open_or_create_async,
+            Repository.exists_async,
+            Repository.fetch_config_async,
+            Repository.fetch_spec_version_async,
+        ):
+            with pytest.raises(TypeError, match=r"^storage must be a Storage, such as .*local_filesystem"):
+                await verb(where)
+    assert list(tmp_path.iterdir()) == []

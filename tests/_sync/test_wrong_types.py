@@ -14,6 +14,7 @@ from tests.arrays import create_array
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 
@@ -91,3 +92,19 @@ def test_a_path_to_move_that_is_no_text_is_refused() -> None:
         session.move(wrong, "/b")
     with pytest.raises(TypeError, match=r"^to_path must be of type str, not None$"):
         session.move("/a", wrong)
+
+
+def test_a_path_in_the_place_of_a_storage_is_refused(tmp_path: Path) -> None:
+    for wrong in (str(tmp_path), tmp_path, None):
+        where: Any = wrong
+        for verb in (
+            Repository.create,
+            Repository.open,
+            Repository.open_or_create,
+            Repository.exists,
+            Repository.fetch_config,
+            Repository.fetch_spec_version,
+        ):
+            with pytest.raises(TypeError, match=r"^storage must be a Storage, such as .*local_filesystem"):
+                verb(where)
+    assert list(tmp_path.iterdir()) == []
