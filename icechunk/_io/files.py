@@ -146,7 +146,7 @@ class Files:
         file = os.open(self.path(key), _READ)
         try:
             length = os.fstat(file).st_size
-            return [_read_at(file, *_extent(key, length, start, end)) for start, end in ranges]
+            return [_read_at(key, file, *_extent(key, length, start, end)) for start, end in ranges]
         finally:
             os.close(file)
 
