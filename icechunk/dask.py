@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from math import isnan
 from multiprocessing.pool import ThreadPool
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import dask
 import dask.local
@@ -31,13 +32,13 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.layers import ArraySliceDep
 from zarr.storage import StorePath
 
-from icechunk._core.write_grid import split_chunk, whole_chunks
+from icechunk._core.write_grid import chunk_span, meeting_boxes, split_chunk, whole_chunks
 from icechunk._io.random import random_uuid
 from icechunk.distributed import extract_session, merge_sessions
 from icechunk.session import ForkSession, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from icechunk._core.write_grid import AxisGrid
 
@@ -49,37 +50,57 @@ SPLIT_EVERY = 16
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A Dask array, the Zarr array that it is written to, and where in that it begins along each axis."""
+    """A Dask array, the Zarr array that it is written to, and where.
+
+    For each axis of the Zarr array `region` has the indices that are written, or one index where the Dask
+    array has no such axis.
+    """
 
     source: Any
     target: zarr.Array[Any]
-    starts: tuple[int, ...]
+    region: tuple[range | int, ...]
 
     @classmethod
     def of(cls, source: Any, target: zarr.Array[Any], region: Iterable[Any] | None) -> Placement:
         """Check that a source fits into a region of a target."""
         name = target.path or "/"
+        if not hasattr(source, "chunks"):
+            raise ValueError(f"what is written to `{name}` has to be a Dask array: {type(source).__name__}")
         if any(isnan(length) for axis in source.chunks for length in axis):
             raise ValueError(
                 f"the blocks to be written to `{name}` have unknown lengths: call `compute_chunk_sizes()` "
                 "on the Dask array first"
             )
-        slices = (*(region or ()), *[slice(None)] * target.ndim)[: target.ndim]
-        if not all(isinstance(each, slice) and each.step in (None, 1) for each in slices):
-            raise ValueError(f"a region of `{name}` has to be slices without a step, not {region!r}")
-        bounds = [each.indices(length)[:2] for each, length in zip(slices, target.shape, strict=True)]
-        shape = tuple(max(stop - start, 0) for start, stop in bounds)
+        given = tuple(region or ())
+        whole = (slice(None),) * (target.ndim - len(given))
+        where = [
+            each
+            for selected, length in zip(given + whole, target.shape, strict=False)
+            if (each := _indices(selected, length)) is not None
+        ]
+        if len(where) != len(given + whole):
+            raise ValueError(
+                f"a region of `{name}`, with shape {target.shape}, has to be slices without a step or "
+                f"indices, one for each axis at most, and not {region!r}"
+            )
+        shape = tuple(len(each) for each in where if isinstance(each, range))
         if shape != source.shape:
             raise ValueError(
                 f"a Dask array of shape {source.shape} does not fit into the part of `{name}` that it "
                 f"shall be written to, which has the shape {shape}"
             )
-        return cls(source, target, tuple(start for start, _ in bounds))
+        return cls(source, target, tuple(where))
+
+    def _axes(self) -> Iterator[tuple[int, tuple[tuple[int, ...], AxisGrid, int]]]:
+        """The axes of the target that the source has, and for each the blocks, the chunks, and the start."""
+        blocks = iter(self.source.chunks)
+        for axis, (where, grid) in enumerate(zip(self.region, write_grid(self.target), strict=True)):
+            if isinstance(where, range):
+                yield axis, (next(blocks), grid, where.start)
 
     def shared_chunk(self) -> str | None:
         """Says where two blocks write parts of one chunk or shard; None if they never do."""
-        axes = zip(self.source.chunks, write_grid(self.target), self.starts, strict=True)
-        for axis, (blocks, grid, start) in enumerate(axes):
+        for axis, (blocks, grid, start) in self._axes():
             at = split_chunk(blocks, grid, start)
             if at is not None:
                 return (
@@ -91,8 +112,12 @@ class Placement:
 
     def aligned(self) -> Placement:
         """The same array in other blocks, which share no chunk or shard."""
-        axes = zip(self.source.chunks, write_grid(self.target), self.starts, strict=True)
-        return replace(self, source=self.source.rechunk(tuple(whole_chunks(*axis) for axis in axes)))
+        blocks = tuple(whole_chunks(*axis) for _, axis in self._axes())
+        return replace(self, source=self.source.rechunk(blocks))
+
+    def chunk_box(self) -> list[tuple[int, int]]:
+        """Along each axis where the first and the last chunk or shard begin that are written to."""
+        return list(map(chunk_span, self.region, write_grid(self.target)))
 
     def on(self, session: Session) -> Placement:
         """The same array of another session."""
@@ -110,7 +135,7 @@ class Placement:
             _write_block,
             self.target if shared else pickle.dumps(self.target),
             ArraySliceDep(self.source.chunks),
-            starts=self.starts,
+            region=self.region,
             # Unique: a write is no value that may be taken from an earlier computation.
             name=f"icechunk-write-{random_uuid()}",
             dtype=object,
@@ -122,7 +147,7 @@ def store_dask(
     *,
     sources: list[Any],
     targets: list[zarr.Array[Any]],
-    regions: list[tuple[slice, ...]] | tuple[slice, ...] | None = None,
+    regions: list[tuple[slice | int, ...]] | tuple[slice | int, ...] | None = None,
     split_every: int | None = None,
     **store_kwargs: Any,
 ) -> ForkSession:
@@ -131,12 +156,13 @@ def store_dask(
     Parameters
     ----------
     sources : list of dask.array.Array
-        No two blocks of one should write to the same chunk or shard of its target; if they would,
-        a `UserWarning` says where before anything is written.
+        No two blocks should write to the same chunk or shard of a target, whether they are of one
+        source or of several; if they would, a `UserWarning` says where before anything is written.
     targets : list of zarr.Array
         One for each source, on the store of a fork: see `Session.fork`.
-    regions : list of tuple of slice, or tuple of slice, optional
-        The part of each target, or of all of them, that is written. The whole by default.
+    regions : list of tuple of slice or int, or one such tuple, optional
+        The part of each target, or of all of them, that is written. The whole by default. An index
+        stands for an axis that the source does not have.
     split_every : int, optional
         How many forks one task merges; 16 by default.
     **store_kwargs
@@ -166,6 +192,7 @@ def store_dask(
     >>> zarr.open_array(session.store, path="a")[:].tolist()
     [0, 1, 2, 3, 4, 5]
     """
+    sources, targets = _listed(sources), _listed(targets)
     each_region = [regions] * len(sources) if regions is None or isinstance(regions, tuple) else regions
     if not len(sources) == len(targets) == len(each_region) or not sources:
         raise ValueError(
@@ -179,9 +206,9 @@ def store_dask(
                 "array on the store of the fork, and merge what `store_dask` returns into the session"
             )
     writes = list(map(Placement.of, sources, targets, each_region))
-    for write in writes:
-        if problem := write.shared_chunk():
-            warnings.warn(f"{problem}: rechunk the Dask array", UserWarning, stacklevel=2)
+    problems = [f"{problem}: rechunk the Dask array" for write in writes if (problem := write.shared_chunk())]
+    for problem in [*problems, *_shared_by_sources(writes)]:
+        warnings.warn(problem, UserWarning, stacklevel=2)
     merged = write_blocks(writes, split_every, store_kwargs)
     assert isinstance(merged, ForkSession)
     return merged
@@ -209,8 +236,7 @@ def session_merge_reduction(arrays: Any, *, split_every: int | None, **store_kwa
     TypeError
         What was written to does not belong to a fork.
     """
-    several = list(arrays) if isinstance(arrays, list | tuple) else [arrays]
-    merged = _compute_merged(several, split_every, store_kwargs)
+    merged = _compute_merged(_listed(arrays), split_every, store_kwargs)
     if not isinstance(merged, ForkSession):
         raise TypeError(
             "the arrays do not write to Zarr arrays of a fork: open these on `session.fork().store`"
@@ -238,6 +264,22 @@ def in_this_process(writes: Sequence[Placement], compute_kwargs: dict[str, Any])
     if pool is not None and not isinstance(pool, ThreadPool | ThreadPoolExecutor):
         return False
     return get in (dask.threaded.get, dask.local.get_sync)
+
+
+def _shared_by_sources(writes: Sequence[Placement]) -> Iterator[str]:
+    """Says of each Zarr array where two sources write to one chunk or shard of it, if they do."""
+    by_path: dict[str, list[int]] = {}
+    for number, write in enumerate(writes):
+        if write.source.size:
+            by_path.setdefault(write.target.path, []).append(number)
+    for path, numbers in by_path.items():
+        meeting = meeting_boxes([writes[number].chunk_box() for number in numbers])
+        if meeting is not None:
+            one, other = (numbers[each] for each in meeting)
+            yield (
+                f"sources {one} and {other} would both write to one chunk or shard of `{path}`. Written in "
+                "parallel, a part would be lost: let their regions end where chunks or shards end"
+            )
 
 
 def write_grid(array: zarr.Array[Any]) -> tuple[AxisGrid, ...]:
@@ -271,15 +313,31 @@ def _compute_merged(arrays: list[Any], split_every: int | None, compute_kwargs: 
 
 
 def _write_block(
-    block: Any, target: zarr.Array[Any] | bytes, within: tuple[slice, ...], *, starts: tuple[int, ...]
+    block: Any, target: zarr.Array[Any] | bytes, within: tuple[slice, ...], *, region: tuple[range | int, ...]
 ) -> Session:
-    """A task: write one block of a source; its place is `within` the region that begins at `starts`."""
+    """A task: write one block of a source, which is that part of it that `within` says, into a region."""
     array = pickle.loads(target) if isinstance(target, bytes) else target
-    where = tuple(
-        slice(start + each.start, start + each.stop) for start, each in zip(starts, within, strict=True)
-    )
+    parts = iter(within)
+    where = tuple(_part(each, next(parts)) if isinstance(each, range) else each for each in region)
     array[where] = block
     return extract_session(array)
+
+
+def _listed(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _part(indices: range, part: slice) -> slice:
+    return slice(indices.start + part.start, indices.start + part.stop)
+
+
+def _indices(selected: Any, length: int) -> range | int | None:
+    """What a slice or an index selects of an axis; None if it is neither, has a step, or is outside."""
+    if isinstance(selected, slice):
+        return range(*selected.indices(length)) if selected.step in (None, 1) else None
+    if not isinstance(selected, SupportsIndex) or not -length <= index(selected) < length:
+        return None
+    return index(selected) % length
 
 
 def _merge(written: list[Any]) -> Session:

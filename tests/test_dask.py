@@ -96,6 +96,27 @@ class TestStoreDask:
         session.merge(store_dask(sources=[part], targets=[target(session.fork())], regions=regions))
         assert stored(session) == [[-1] * 4] * 3 + values(6).tolist() + [[-1] * 4] * 3
 
+    def test_an_index_stands_for_an_axis_that_the_source_does_not_have(self, repo: Repository) -> None:
+        session = repo.writable_session("main")
+        array = target(session.fork())
+        whole: Any = zarr.create_array(array.store, name="b", shape=(3,), chunks=(1,), dtype="i4")
+        sources = [
+            da.arange(4, chunks=4),
+            da.arange(4, chunks=4) * 10,
+            da.arange(12, chunks=3),
+            da.full((), 7),
+        ]
+        regions: Any = [(4, slice(None)), (-1,), (slice(None), np.int64(1)), (2,)]
+        for source, where, region in zip(sources, [array, array, array, whole], regions, strict=True):
+            session.merge(
+                store_dask(sources=source, targets=where, regions=[region], scheduler="synchronous"),
+                duplicate_chunks="allow",
+            )
+        expected = np.full((12, 4), -1)
+        expected[4], expected[-1], expected[:, 1] = np.arange(4), np.arange(4) * 10, np.arange(12)
+        assert stored(session) == expected.tolist()
+        assert stored(session, "b") == [0, 0, 7]
+
     def test_what_the_fork_had_before_comes_with_it(self, repo: Repository) -> None:
         session = repo.writable_session("main")
         fork = session.fork()
@@ -121,6 +142,34 @@ class TestStoreDask:
                 scheduler="synchronous",
             )
 
+    @pytest.mark.parametrize("shards", [None, (6, 4)])
+    def test_sources_that_share_a_chunk_are_warned_about(
+        self, repo: Repository, shards: tuple[int, int] | None
+    ) -> None:
+        """In threads nobody would notice that one undoes what the other wrote."""
+        session = repo.writable_session("main")
+        array = zarr.create_array(
+            session.fork().store, name="b", shape=(12, 4), chunks=(3, 4), shards=shards, dtype="i8"
+        )
+        halves = [da.from_array(values(6), chunks=(6, 4)), da.from_array(values(6), chunks=(6, 4))]
+        parts = [slice(0, 3), slice(3, 9), slice(9, 12)]
+        thirds = [da.from_array(values(12)[part], chunks=(6, 4)) for part in parts]
+
+        def store(sources: list[Any], regions: list[Any]) -> None:
+            store_dask(
+                sources=sources, targets=[array] * len(sources), regions=regions, scheduler="synchronous"
+            )
+
+        # A warning would be an error.
+        store(halves, [(slice(0, 6),), (slice(6, 12),)])
+        with pytest.warns(UserWarning, match="sources 0 and 1 would both write to one chunk or shard of `b`"):
+            store(halves, [(slice(0, 6),), (slice(5, 11),)])
+        if shards is None:
+            store(thirds, [(part,) for part in parts])
+        else:
+            with pytest.warns(UserWarning, match="sources 0 and 1 would both write"):
+                store(thirds, [(part,) for part in parts])
+
     def test_what_does_not_fit_is_refused(self, repo: Repository) -> None:
         session = repo.writable_session("main")
         fork = session.fork()
@@ -133,6 +182,12 @@ class TestStoreDask:
             store_dask(sources=[source], targets=[array], regions=(slice(6),))
         with pytest.raises(ValueError, match="without a step"):
             store_dask(sources=[source], targets=[array], regions=(slice(None, None, 2),))
+        with pytest.raises(ValueError, match=r"shape \(12, 4\), has to be slices without a step or indices"):
+            store_dask(sources=[source[0]], targets=[array], regions=(12,))
+        with pytest.raises(ValueError, match="one for each axis at most"):
+            store_dask(sources=[source], targets=[array], regions=(slice(None),) * 3)
+        with pytest.raises(ValueError, match="to be a Dask array: ndarray"):
+            store_dask(sources=[values()], targets=[array])
         with pytest.raises(ValueError, match="compute_chunk_sizes"):
             store_dask(sources=[source[source[:, 0] > 3]], targets=[array])
         with pytest.raises(TypeError, match=r"`a` does not belong to a fork: call `session.fork\(\)`"):

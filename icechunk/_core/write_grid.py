@@ -11,6 +11,8 @@ from __future__ import annotations
 from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -49,6 +51,43 @@ def whole_chunks(blocks: Sequence[int], grid: AxisGrid, start: int) -> tuple[int
     end = start + sum(blocks)
     cuts = sorted({max(_chunk_start(at, grid), start) for at in _meetings(blocks, start)} | {start, end})
     return tuple(after - before for before, after in pairwise(cuts)) or (0,)
+
+
+def chunk_span(indices: range | int, grid: AxisGrid) -> tuple[int, int]:
+    """Where the chunks begin that have the first and the last of some indices, which are not none.
+
+    Examples
+    --------
+    >>> chunk_span(range(4, 9), 3), chunk_span(4, 3)
+    ((3, 6), (3, 3))
+    """
+    first, last = (indices, indices) if isinstance(indices, int) else (indices[0], indices[-1])
+    return _chunk_start(first, grid), _chunk_start(last, grid)
+
+
+def meeting_boxes(boxes: Sequence[Sequence[tuple[int, int]]]) -> tuple[int, int] | None:
+    """The numbers of two boxes that have something in common, or None if no two have.
+
+    Parameters
+    ----------
+    boxes : sequence of sequence of tuple of int
+        For each axis the first and the last place that is in the box.
+
+    Examples
+    --------
+    >>> meeting_boxes([[(0, 1), (0, 9)], [(2, 3), (0, 9)], [(1, 1), (5, 5)]])
+    (0, 2)
+    >>> meeting_boxes([[], []])
+    (0, 1)
+    """
+    bounds = np.array(boxes, np.int64).reshape(len(boxes), len(boxes[0]) if boxes else 0, 2)
+    for number in range(1, len(boxes)):
+        before, box = bounds[:number], bounds[number]
+        meet = (before[..., 0] <= box[:, 1]) & (box[:, 0] <= before[..., 1])
+        found = np.flatnonzero(meet.all(axis=1))
+        if len(found):
+            return int(found[0]), number
+    return None
 
 
 def _meetings(blocks: Sequence[int], start: int) -> Iterator[int]:

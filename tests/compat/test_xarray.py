@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from typing import TYPE_CHECKING, Any
 
 import dask.array
@@ -66,7 +67,21 @@ def test_the_same_calls_write_the_same(ours: Any, official: Any, tmp_path: Path,
     assert found[0] == found[1]
 
 
-def test_store_dask_writes_the_same(ours: Any, official: Any) -> None:
+@pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [
+        ((4, 4), {"regions": [(slice(2, 6), slice(0, 4))]}),
+        ((4, 4), {"regions": (slice(2, 6),)}),
+        ((8, 4), {"regions": [None]}),
+        ((4,), {"regions": [(5, slice(None))]}),
+        ((8,), {"regions": [(slice(None), 3)], "split_every": 2}),
+        ((), {"regions": [(7, 0)]}),
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False], ids=["lists", "one"])
+def test_store_dask_writes_the_same(
+    ours: Any, official: Any, shape: tuple[int, ...], arguments: dict[str, Any], listed: bool
+) -> None:
     found = []
     for module in (ours, official):
         store_dask = importlib.import_module(f"{module.__name__}.dask").store_dask
@@ -75,8 +90,9 @@ def test_store_dask_writes_the_same(ours: Any, official: Any) -> None:
             zarr.create_array(store, name="a", shape=(8, 4), chunks=(2, 4), dtype="f8")
         session = repo.writable_session("main")
         array = zarr.open_array(session.fork().store, path="a")
-        part = dask.array.ones((4, 4), chunks=(2, 4)).cumsum(axis=0)
-        session.merge(store_dask(sources=[part], targets=[array], regions=[(slice(2, 6), slice(0, 4))]))
+        part = dask.array.arange(math.prod(shape), chunks=-1).reshape(shape).rechunk((4, 4)[: len(shape)])
+        what = {"sources": [part], "targets": [array]} if listed else {"sources": part, "targets": array}
+        session.merge(store_dask(**what, **arguments))
         found.append(np.asarray(zarr.open_array(session.store, path="a", mode="r")[:]).tolist())
     assert found[0] == found[1]
 

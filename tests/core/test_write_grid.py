@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icechunk._core.write_grid import AxisGrid, split_chunk, whole_chunks
+from icechunk._core.write_grid import AxisGrid, chunk_span, meeting_boxes, split_chunk, whole_chunks
 
 BLOCKS = st.lists(st.integers(0, 7), min_size=1, max_size=8)
 
@@ -64,3 +65,25 @@ def test_whole_chunks_cover_the_same_and_share_none(axis: tuple[tuple[int, ...],
 def test_blocks_that_share_nothing_stay(blocks: tuple[int, ...], grid: int, start: int) -> None:
     assert split_chunk(blocks, grid, start) is None
     assert whole_chunks(blocks, grid, start) == (blocks or (0,))
+
+
+@given(st.lists(st.tuples(axes(), axes()), max_size=6))
+def test_boxes_that_meet_are_found(boxes: list[Any]) -> None:
+    """Of the chunks of one grid, given by the elements that are written to along two axes."""
+    grids: list[AxisGrid] = [4, (3, 1, 5, 90)]
+    ranges = [[range(start, start + sum(blocks) + 1) for blocks, _, start in box] for box in boxes]
+    touched = [
+        {
+            (x, y)
+            for x in {chunk_of(at, grids[0]) for at in one}
+            for y in {chunk_of(at, grids[1]) for at in two}
+        }
+        for one, two in ranges
+    ]
+    meeting = meeting_boxes([list(map(chunk_span, each, grids)) for each in ranges])
+    if meeting is None:
+        assert sum(map(len, touched)) == len(set().union(*touched))
+    else:
+        one, other = meeting
+        assert one < other
+        assert touched[one] & touched[other]
