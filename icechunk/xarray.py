@@ -271,10 +271,10 @@ def _as_dataset(array: DataArray) -> Dataset:
 def _with_names(dataset: Dataset) -> Dataset:
     """Refuse variables that cannot be nodes."""
     for name in dataset.variables:
-        if not isinstance(name, str) or not name:
-            raise TypeError(
-                f"the name of a variable has to be a string, and not empty, to be written: {name!r}"
-            )
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a variable has to be a string to be written, not {name!r}")
+        if not name:
+            raise ValueError("the name of a variable must not be empty")
     return dataset
 
 

@@ -389,6 +389,8 @@ def test_what_else_is_refused(repo: Repository) -> None:
     assert caught.value.kind == "read-only-session"
     with pytest.raises(TypeError, match="the name of a variable"):
         to_icechunk(xr.Dataset({1: ("x", [1])}), session)
+    with pytest.raises(ValueError, match="must not be empty"):
+        to_icechunk(xr.Dataset({"": ("x", [1])}), session)
     assert not session.has_uncommitted_changes
 
 
