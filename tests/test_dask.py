@@ -262,6 +262,27 @@ class TestCluster:
         if dirty:
             xr.testing.assert_identical(read(reader, "before"), dataset(3))
 
+    def test_appending_along_two_dimensions_in_one_session(self, repo: Repository) -> None:
+        """Each append resizes what the one before has written, and no commit comes between."""
+
+        def square(rows: slice, columns: slice) -> xr.Dataset:
+            whole = xr.DataArray(np.arange(64.0).reshape(8, 8), dims=("y", "x"))
+            return whole.isel(y=rows, x=columns).to_dataset(name="v").chunk(y=2, x=2)
+
+        session = repo.writable_session("main")
+        to_icechunk(square(slice(4), slice(4)), session, group="g", encoding={"v": {"chunks": (2, 2)}})
+        to_icechunk(square(slice(4, 8), slice(4)), session, group="g", append_dim="y")
+        to_icechunk(square(slice(8), slice(4, 8)), session, group="g", append_dim="x")
+        xr.testing.assert_identical(read(session, "g"), square(slice(8), slice(8)).compute())
+
+    def test_rows_of_an_array_are_sources(self, repo: Repository) -> None:
+        session = repo.writable_session("main")
+        zarr.create_array(session.store, name="b", shape=(6, 4), chunks=(1, 2), dtype="i8")
+        rows = [da.full(4, row, chunks=2) for row in range(6)]
+        targets = [target(session.fork(), "b")] * 6
+        session.merge(store_dask(sources=rows, targets=targets, regions=[(row,) for row in range(6)]))
+        assert stored(session, "b") == [[row] * 4 for row in range(6)]
+
     def test_more_than_one_process_writes(self, repo: Repository) -> None:
         def with_process(block: Any) -> Any:
             import os

@@ -86,6 +86,32 @@ async def test_a_reference_takes_the_place_of_what_there_was_async(files: Path) 
     assert (await read_async(session, "g/a")).tolist() == [20, 21, 5, 5, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("spec_version", [1, 2])
+async def test_arrays_with_chunks_of_all_kinds_keep_apart_async(files: Path, spec_version: int) -> None:
+    """Inline, native and virtual chunks in each of three arrays, over several commits."""
+    repo = await repository_async(files, spec_version)
+    expected = {name: [0] * 12 for name in ("a", "g/b", "g/c")}
+    for commit, threshold in enumerate((512, 0)):
+        config = RepositoryConfig(inline_chunk_threshold_bytes=threshold)
+        session = await (await repo.reopen_async(config)).writable_session_async("main")
+        for number, (name, bytes_) in enumerate(expected.items()):
+            if not commit:
+                await create_array_async(session, name, (12,), chunks=(2,), dtype="u1")
+            mine, theirs = (2 * ((number + at) % 3) + 6 * commit for at in range(2))
+            await write_async(await open_array_async(session, name), slice(mine, mine + 2), 100 + number)
+            bytes_[mine : mine + 2] = [100 + number] * 2
+            await session.store.set_virtual_ref_async(
+                f"{name}/c/{theirs // 2}", f"file://{files}/one.bin", offset=10 * number, length=2
+            )
+            bytes_[theirs : theirs + 2] = [10 * number, 10 * number + 1]
+        await session.commit_async("more")
+    reader = await repo.readonly_session_async("main")
+    for name, bytes_ in expected.items():
+        assert (await read_async(reader, name)).tolist() == bytes_
+        batches = [batch async for batch in reader.store.array_chunk_iterator(name)]
+        assert {int(kind) for batch in batches for kind in batch[1]} == {1, 2, 3}
+
+
 @pytest.mark.parametrize(
     ("location", "stored"),
     [

@@ -87,6 +87,32 @@ def test_a_reference_takes_the_place_of_what_there_was(files: Path) -> None:
     assert (read(session, "g/a")).tolist() == [20, 21, 5, 5, 0, 0, 1, 1]
 
 
+@pytest.mark.parametrize("spec_version", [1, 2])
+def test_arrays_with_chunks_of_all_kinds_keep_apart(files: Path, spec_version: int) -> None:
+    """Inline, native and virtual chunks in each of three arrays, over several commits."""
+    repo = repository(files, spec_version)
+    expected = {name: [0] * 12 for name in ("a", "g/b", "g/c")}
+    for commit, threshold in enumerate((512, 0)):
+        config = RepositoryConfig(inline_chunk_threshold_bytes=threshold)
+        session = (repo.reopen(config)).writable_session("main")
+        for number, (name, bytes_) in enumerate(expected.items()):
+            if not commit:
+                create_array(session, name, (12,), chunks=(2,), dtype="u1")
+            mine, theirs = (2 * ((number + at) % 3) + 6 * commit for at in range(2))
+            write(open_array(session, name), slice(mine, mine + 2), 100 + number)
+            bytes_[mine : mine + 2] = [100 + number] * 2
+            session.store.set_virtual_ref(
+                f"{name}/c/{theirs // 2}", f"file://{files}/one.bin", offset=10 * number, length=2
+            )
+            bytes_[theirs : theirs + 2] = [10 * number, 10 * number + 1]
+        session.commit("more")
+    reader = repo.readonly_session("main")
+    for name, bytes_ in expected.items():
+        assert (read(reader, name)).tolist() == bytes_
+        batches = [batch for batch in reader.store.array_chunk_iterator(name)]
+        assert {int(kind) for batch in batches for kind in batch[1]} == {1, 2, 3}
+
+
 @pytest.mark.parametrize(
     ("location", "stored"),
     [
