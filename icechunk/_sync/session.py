@@ -253,7 +253,9 @@ class SyncSession(SyncArrays):
         duplicate_chunks : {"warn", "raise", "allow"}, default "warn"
             What to do when more than one of them, or one of them and this session since it was
             forked, wrote the same chunk: the last one counts, with a `DuplicateChunkWarning` or
-            without, or the merge fails. To write the same bytes at the same place is no matter.
+            without, or the merge fails. It is no matter if both recorded the same inline bytes or the
+            same virtual reference. Larger chunks are not read to be compared, so they count as
+            different.
 
         Raises
         ------

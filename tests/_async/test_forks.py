@@ -418,6 +418,23 @@ async def test_writing_twice_may_be_meant_async(where: str) -> None:
     assert await content_async(session) == after([("a/c/2", b"first"), *TWICE])
 
 
+async def test_what_two_recorded_alike_is_no_conflict_async() -> None:
+    """Inline bytes and virtual references. Whether chunks in storage have equal bytes is not looked up."""
+    repo = await create_async(icechunk.in_memory_storage())
+    session = await begin_async(repo)
+    small, large = ("a/c/0", b"x" * 512), ("a/c/1", b"x" * 513)
+    forks = [await forked_async(session, [small, ("a/c/3", None)]) for _ in range(2)]
+    for fork in forks:
+        await fork.store.set_virtual_ref_async(
+            "a/c/2", "s3://bucket/file", offset=0, length=1, validate_container=False
+        )
+    await session.merge_async(*forks, duplicate_chunks="raise")
+    with pytest.raises(SessionStateError, match=r"1 of `/a` \(\[1\]\)"):
+        await session.merge_async(
+            *[await forked_async(session, [large]) for _ in range(2)], duplicate_chunks="raise"
+        )
+
+
 async def test_a_warning_that_is_an_error_changes_nothing_async() -> None:
     repo = await create_async(icechunk.in_memory_storage())
     session = await begin_async(repo)

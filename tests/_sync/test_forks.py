@@ -419,6 +419,23 @@ def test_writing_twice_may_be_meant(where: str) -> None:
     assert content(session) == after([("a/c/2", b"first"), *TWICE])
 
 
+def test_what_two_recorded_alike_is_no_conflict() -> None:
+    """Inline bytes and virtual references. Whether chunks in storage have equal bytes is not looked up."""
+    repo = create(icechunk.in_memory_storage())
+    session = begin(repo)
+    small, large = ("a/c/0", b"x" * 512), ("a/c/1", b"x" * 513)
+    forks = [forked(session, [small, ("a/c/3", None)]) for _ in range(2)]
+    for fork in forks:
+        fork.store.set_virtual_ref(
+            "a/c/2", "s3://bucket/file", offset=0, length=1, validate_container=False
+        )
+    session.merge(*forks, duplicate_chunks="raise")
+    with pytest.raises(SessionStateError, match=r"1 of `/a` \(\[1\]\)"):
+        session.merge(
+            *[forked(session, [large]) for _ in range(2)], duplicate_chunks="raise"
+        )
+
+
 def test_a_warning_that_is_an_error_changes_nothing() -> None:
     repo = create(icechunk.in_memory_storage())
     session = begin(repo)
