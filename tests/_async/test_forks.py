@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -165,6 +166,20 @@ async def test_forks_of_forks_are_merged_upwards_async(spec_version: int) -> Non
     await session.commit_async("all")
     expected: list[Edit] = [("a/c/2", b"mine"), ("a/c/3", b"child"), ("a/c/0", b"grandchild")]
     assert await stored_async(repo) == after([*expected, ("new/zarr.json", array(2)), ("new/c/1", b"n")])
+
+
+async def test_a_copy_of_a_fork_is_another_fork_of_the_same_session_async() -> None:
+    """It adds to what the original did. To take something back needs a fork of the fork."""
+    repo = await create_async(icechunk.in_memory_storage())
+    session = await begin_async(repo)
+    original = await forked_async(session, [("x/zarr.json", group()), ("y/zarr.json", group())])
+    copy = pickle.loads(pickle.dumps(original))
+    await edit_async(copy, [("x/zarr.json", None), ("a/c/3", b"copied")])
+    fork = await forked_async(original, [("y/zarr.json", None), ("a/c/0", b"forked")])
+    await original.merge_async(copy, fork)
+    await session.merge_async(original)
+    expected: list[Edit] = [("x/zarr.json", group()), ("a/c/3", b"copied"), ("a/c/0", b"forked")]
+    assert await content_async(session) == after(expected)
 
 
 async def test_a_fork_of_an_unchanged_fork_may_be_merged_into_its_grandparent_async() -> None:

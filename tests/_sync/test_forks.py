@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -166,6 +167,20 @@ def test_forks_of_forks_are_merged_upwards(spec_version: int) -> None:
     session.commit("all")
     expected: list[Edit] = [("a/c/2", b"mine"), ("a/c/3", b"child"), ("a/c/0", b"grandchild")]
     assert stored(repo) == after([*expected, ("new/zarr.json", array(2)), ("new/c/1", b"n")])
+
+
+def test_a_copy_of_a_fork_is_another_fork_of_the_same_session() -> None:
+    """It adds to what the original did. To take something back needs a fork of the fork."""
+    repo = create(icechunk.in_memory_storage())
+    session = begin(repo)
+    original = forked(session, [("x/zarr.json", group()), ("y/zarr.json", group())])
+    copy = pickle.loads(pickle.dumps(original))
+    edit(copy, [("x/zarr.json", None), ("a/c/3", b"copied")])
+    fork = forked(original, [("y/zarr.json", None), ("a/c/0", b"forked")])
+    original.merge(copy, fork)
+    session.merge(original)
+    expected: list[Edit] = [("x/zarr.json", group()), ("a/c/3", b"copied"), ("a/c/0", b"forked")]
+    assert content(session) == after(expected)
 
 
 def test_a_fork_of_an_unchanged_fork_may_be_merged_into_its_grandparent() -> None:
