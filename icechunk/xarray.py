@@ -3,7 +3,9 @@
 xarray decides how its objects look as Zarr arrays, and lays them out: it is handed the session's
 store, and a writer that takes the values. In-memory values are written at once. Dask arrays are
 put aside until everything is laid out, and then written together, so that what they have in common
-is computed once: straight into the session where Dask runs in threads, else by forks of it.
+is computed once: by one fork of the session where Dask runs in threads, else by several. So what
+they are computed from, if that is read from the session, stays as it is until all are written. Into
+a group that is not there yet threads write straight into the session.
 
 What Dask writes in parallel is laid out twice, and first in a draft of the session. So a layout
 that is refused leaves the session as it was.
@@ -20,6 +22,7 @@ import zarr
 from xarray import DataArray, Dataset, DataTree
 from xarray.backends import ZarrStore
 
+from icechunk._core.paths import node_path
 from icechunk._core.session_state import SessionState
 from icechunk.session import ForkSession, Session
 from icechunk.store import IcechunkStore
@@ -27,6 +30,8 @@ from icechunk.types import SessionMode
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, MutableMapping
+
+    from icechunk.dask import Placement
 
 __all__ = ["to_icechunk"]
 
@@ -58,8 +63,8 @@ def to_icechunk(
 ) -> None:
     """Write a dataset, an array or a tree into a session, to be committed by the caller.
 
-    Data in memory is written by this thread. Dask arrays are computed and written where Dask runs:
-    in threads into the session itself, in other processes into forks of it, which are merged back.
+    Data in memory is written by this thread. Dask arrays are computed and written where Dask runs, and
+    may be computed from what the session has, be it from what they replace.
 
     Parameters
     ----------
@@ -71,10 +76,9 @@ def to_icechunk(
     group : str, optional
         The path of the group to write to, the root by default. It is made if it is missing.
     mode : {"w", "w-", "a", "a-", "r+"}, optional
-        As in `Dataset.to_zarr`: "w" replaces the group, from which Dask arrays that are to be
-        written can then no longer be read; "w-" refuses a group that exists, "a"
-        replaces or adds variables, "a-" only adds to those with `append_dim`, "r+" only changes
-        values. By default "a" with `append_dim`, "r+" with `region`, and "w-" otherwise.
+        As in `Dataset.to_zarr`: "w" replaces the group, "w-" refuses one that exists, "a" replaces or
+        adds variables, "a-" only adds to those with `append_dim`, "r+" only changes values. By default
+        "a" with `append_dim`, "r+" with `region`, and "w-" otherwise.
     safe_chunks : bool, default True
         Refuse to let two Dask chunks write to one Zarr chunk or shard, where one would undo what
         the other wrote. False turns the refusal into a warning.
@@ -125,7 +129,7 @@ def to_icechunk(
         _lay_out(parts, session, safe)
         return
     # Nothing else needs Dask to be installed.
-    from icechunk.dask import Placement, in_this_process, write_blocks
+    from icechunk.dask import Placement
 
     def placements(into: Session, *, dry: bool) -> list[Placement]:
         sent = _lay_out(parts, into, safe, dry=dry)
@@ -137,19 +141,13 @@ def to_icechunk(
             if safe_chunks:
                 raise ValueError(f"{problem}: {CHUNKS_APART}")
             warnings.warn(f"{problem}: {CHUNKS_APART}", UserWarning, stacklevel=2)
-    writes = placements(session, dry=False)
-    options = dict(chunkmanager_store_kwargs or {})
-    if not writes:
-        return  # all of them are empty
-    if in_this_process(writes, options):
-        write_blocks(writes, split_every, options)
-        return
-    fork = session.fork()
-    # What is written may have been read from this session.
-    with session.allow_pickling():
-        merged = write_blocks([each.on(fork) for each in writes], split_every, options)
-    assert isinstance(merged, ForkSession)
-    session.merge(merged)
+    # What is there may be what the values are computed from, so it has to stay until all are.
+    is_there = session._state.find(node_path(f"/{group or ''}")) is not None
+    into = session.fork() if is_there else session
+    _write(placements(into, dry=False), into, session, split_every, dict(chunkmanager_store_kwargs or {}))
+    if into is not session:
+        assert isinstance(into, ForkSession)
+        session.merge(into)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +201,28 @@ class _Writer:
             self.kept.append((source, target, region))
         elif not self.dry:
             target[region or ...] = source
+
+
+def _write(
+    writes: list[Placement],
+    into: Session,
+    source: Session,
+    split_every: int | None,
+    options: dict[str, Any],
+) -> None:
+    """Compute and write Dask arrays that may have been read from the session `source`."""
+    from icechunk.dask import in_this_process, write_blocks
+
+    if not writes:
+        return  # all of them are empty
+    if in_this_process(writes, options):
+        write_blocks(writes, split_every, options)
+        return
+    fork = into.fork()
+    with source.allow_pickling():
+        merged = write_blocks([each.on(fork) for each in writes], split_every, options)
+    assert isinstance(merged, ForkSession)
+    into.merge(merged)
 
 
 def _lay_out(

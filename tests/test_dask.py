@@ -319,6 +319,9 @@ class TestCluster:
         lazy = xr.open_zarr(session.store, group="g", consolidated=False, chunks={})
         to_icechunk(lazy * 2, session, group="doubled")
         xr.testing.assert_identical(read(session, "doubled"), dataset() * 2)
+        to_icechunk(lazy * 3, session, group="g", mode="w")
+        session.commit("write")
+        xr.testing.assert_identical(read(repo.readonly_session("main"), "g"), dataset() * 3)
 
     def test_a_task_that_fails_leaves_what_can_be_discarded(self, repo: Repository) -> None:
         def fail(block: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -16,6 +17,7 @@ import zarr
 import icechunk
 from icechunk import Repository, Session
 from icechunk.xarray import to_icechunk
+from tests.threads import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,12 +186,52 @@ def test_modes_replace_refuse_and_add(session: Session, kind: Callable[[Any], An
         to_icechunk(kind(dataset(9)[["rain"]]), session, group="a", mode="r+")
 
 
-def test_a_group_is_replaced_by_what_was_read_from_it(session: Session) -> None:
-    """Without Dask, xarray reads when the values are needed."""
+def test_a_group_is_replaced_by_what_was_read_from_it(repo: Repository, session: Session) -> None:
+    """With Dask and without it xarray reads when the values are needed."""
     to_icechunk(dataset(), session)
-    lazy = xr.open_zarr(session.store, consolidated=False, chunks=None)
-    to_icechunk(lazy.drop_vars("rain"), session, mode="w")
-    xr.testing.assert_identical(read(session), dataset().drop_vars("rain"))
+    for lazily in (False, True):
+        lazy = xr.open_zarr(session.store, consolidated=False, chunks={} if lazily else None)
+        to_icechunk(lazy.assign(air=lazy["air"] * 2), session, mode="w")
+    expected = dataset().assign(air=dataset()["air"] * 4)
+    xr.testing.assert_identical(read(session), expected)
+    session.commit("twice")
+    session = repo.writable_session("main")
+    lazy = xr.open_zarr(session.store, consolidated=False, chunks={})
+    to_icechunk(lazy[["air"]].isel(time=slice(6)), session, mode="w")
+    xr.testing.assert_identical(read(session), expected[["air"]].isel(time=slice(6)))
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+@pytest.mark.parametrize("before", ["committed", "written"])
+@pytest.mark.parametrize(
+    "arguments", [{"mode": "a"}, {"region": {"time": slice(0, 12), "x": slice(0, 6)}}, {"mode": "w"}], ids=str
+)
+def test_values_are_computed_from_what_they_replace(
+    repo: Repository, session: Session, arguments: dict[str, Any], before: str, scheduler: str
+) -> None:
+    """Each row from another one, which may have been written over before it is read."""
+    rain = dataset()[["rain"]].drop_vars(["time", "x", "flag"])
+    to_icechunk(rain, session, encoding={"rain": {"chunks": (1, 6)}})
+    if before == "committed":
+        session.commit("rain")
+        session = repo.writable_session("main")
+    lazy = xr.open_zarr(session.store, consolidated=False, chunks={})
+    turned = lazy.isel(time=slice(None, None, -1))
+    to_icechunk(turned, session, **arguments, chunkmanager_store_kwargs={"scheduler": scheduler})
+    assert read(session)["rain"].values.tolist() == rain["rain"].values[::-1].tolist()
+
+
+def test_threads_write_regions_of_one_session_at_once(session: Session) -> None:
+    to_icechunk(dataset() * 0, session, encoding={"air": {"chunks": (1, 6)}})
+    parts = dataset()[["air"]].drop_vars(["time", "x", "flag"]).chunk(time=1)
+
+    def write(row: int) -> None:
+        rows = slice(3 * row, 3 * row + 3)
+        options = {"scheduler": "synchronous"}
+        to_icechunk(parts.isel(time=rows), session, region={"time": rows}, chunkmanager_store_kwargs=options)
+
+    at_once(*[partial(write, row) for row in range(4)])
+    assert read(session)["air"].values.tolist() == dataset()["air"].values.tolist()
 
 
 @pytest.mark.parametrize(
