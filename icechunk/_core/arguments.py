@@ -39,3 +39,20 @@ def require_storage(candidate: object) -> None:
         raise TypeError(
             f"storage must be a Storage, such as `icechunk.local_filesystem_storage(path)`, not {candidate!r}"
         )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written to a file: not with half of a surrogate pair in it.
+
+    What cannot is refused where it comes in. Found by a commit, it would be what no commit gets past.
+
+    Examples
+    --------
+    >>> is_unicode("ü"), is_unicode(chr(0xD800))
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

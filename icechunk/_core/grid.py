@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from icechunk._core.arguments import is_unicode
 from icechunk._exceptions import ErrorKind, InvalidInputError
 
 if TYPE_CHECKING:
@@ -187,6 +188,9 @@ def _dimension_names(node: _Array) -> tuple[str | None, ...] | None:
     if node.dimension_names is None:
         return None
     names = [name or None for name in node.dimension_names[: len(node.shape)]]
+    for name in names:
+        if name is not None and not is_unicode(name):
+            raise _bad_metadata(f"the dimension name {name!a} is not valid Unicode")
     return (*names, *[None] * (len(node.shape) - len(names)))
 
 

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 
 import msgspec
 
+from icechunk._core.arguments import is_unicode
 from icechunk._exceptions import ErrorKind, InvalidInputError, StorageError
 from icechunk.credentials import AnyCredential, Credentials, S3Credentials
 from icechunk.virtual import ObjectStoreConfig, VirtualChunkContainer, check_container
@@ -172,6 +173,8 @@ def parse_location(location: str) -> str:
         Kind `invalid-virtual-ref`: not a URL, or one without a host. Kind
         `no-container-for-virtual-chunk`: a ``vcc:`` URL without a name.
     """
+    if not is_unicode(location):
+        raise _invalid(ascii(location), "it is not valid Unicode")
     scheme, separator, rest = location.partition("://")
     if separator and scheme.lower() != "file":
         if not rest or rest[0] in "/?#":

@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from icechunk._core.arguments import is_unicode
 from icechunk._exceptions import ErrorKind, InvalidInputError
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def _node_path_of(head: str) -> str:
     components = [component for component in head.split("/") if component]
     if "." in components or ".." in components:
         raise InvalidInputError(f"`{head}` has a `.` or `..` in a key", ErrorKind.INVALID_KEY)
+    if not is_unicode(head):
+        raise InvalidInputError(f"{head!a} in a key is not valid Unicode", ErrorKind.INVALID_KEY)
     return "/" + "/".join(components)
 
 
@@ -107,6 +110,8 @@ def node_path(path: str) -> str:
         )
     if "." in components or ".." in components:
         raise InvalidInputError(f"the path `{path}` has a `.` or `..`", ErrorKind.INVALID_PATH)
+    if not is_unicode(path):
+        raise InvalidInputError(f"the path {path!a} is not valid Unicode", ErrorKind.INVALID_PATH)
     return "/" + "/".join(components)
 
 

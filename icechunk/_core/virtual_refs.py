@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from icechunk._core.arguments import is_unicode
 from icechunk._core.locations import is_stored_verbatim, parse_location
 from icechunk._core.paths import node_path
 from icechunk._exceptions import ErrorKind, InvalidInputError
@@ -76,7 +77,8 @@ def checksum_fields(checksum: str | datetime | None) -> tuple[str | None, int | 
     TypeError
         It is neither text nor a time with a time zone.
     InvalidInputError
-        Kind `invalid-virtual-ref`: an empty etag, which would be no condition at all.
+        Kind `invalid-virtual-ref`: an empty etag, which would be no condition at all, or one that is not
+        valid Unicode.
     OverflowError
         The time does not fit the format.
     """
@@ -87,6 +89,10 @@ def checksum_fields(checksum: str | datetime | None) -> tuple[str | None, int | 
             raise InvalidInputError(
                 "an etag cannot be empty: give None to read the chunk whatever the file is",
                 ErrorKind.INVALID_VIRTUAL_REF,
+            )
+        if not is_unicode(checksum):
+            raise InvalidInputError(
+                f"the etag {checksum!a} is not valid Unicode", ErrorKind.INVALID_VIRTUAL_REF
             )
         return checksum, None
     if not isinstance(checksum, datetime):

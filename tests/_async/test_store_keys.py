@@ -47,6 +47,8 @@ from tests._async.store_keys import (
         "a/../b/zarr.json",
         "./zarr.json",
         "a/./c/0",
+        "\ud800/zarr.json",  # no file can hold it, so that no commit would get past it
+        "\ud800/c/0",
     ],
 )
 async def test_what_is_no_key_is_refused_by_every_verb_async(session: Session, key: str) -> None:
@@ -178,6 +180,7 @@ async def test_documents_are_kept_verbatim_async(session: Session, how: str) -> 
         array_document(2, chunk_grid={"name": "hexagonal", "configuration": {}}),
         array_document(2, chunk_grid={"name": "regular"}),
         array_document(2, dimension_names="x"),
+        array_document(2, dimension_names=["\udfff"]),
     ],
 )
 async def test_documents_that_make_no_node_are_refused_async(session: Session, document: bytes) -> None:

@@ -187,6 +187,8 @@ async def test_of_two_checksums_the_etag_counts_async(files: Path) -> None:
         ("g/a/c/0", "one.bin", {"length": 0}, InvalidInputError, "zero-length-chunk"),
         ("g/a/c/0", "/one.bin", {}, InvalidInputError, "invalid-virtual-ref"),
         ("g/a/c/0", "one.bin", {"checksum": ""}, InvalidInputError, "invalid-virtual-ref"),
+        ("g/a/c/0", "one.bin", {"checksum": "\ud800"}, InvalidInputError, "invalid-virtual-ref"),
+        ("g/a/c/0", "\ud800.bin", {}, InvalidInputError, "invalid-virtual-ref"),
         ("g/a/c/0", "one.bin", {"checksum": 5}, TypeError, None),
         ("g/a/c/0", "one.bin", {"checksum": datetime(2020, 1, 1)}, TypeError, None),
         ("g/a/c/0", "one.bin", {"checksum": datetime(1960, 1, 1, tzinfo=UTC)}, OverflowError, None),

@@ -236,6 +236,7 @@ REFUSED: dict[str, tuple[str, str, type[IcechunkError], str]] = {
     "to a relative path": ("/g", "n", InvalidInputError, "invalid-path"),
     "from nowhere": ("", "/n", InvalidInputError, "invalid-path"),
     "with dots": ("/g", "/../n", InvalidInputError, "invalid-path"),
+    "to what is no Unicode": ("/g", "/\ud800", InvalidInputError, "invalid-path"),
 }
 
 

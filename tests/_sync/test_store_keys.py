@@ -48,6 +48,8 @@ from tests._sync.store_keys import (
         "a/../b/zarr.json",
         "./zarr.json",
         "a/./c/0",
+        "\ud800/zarr.json",  # no file can hold it, so that no commit would get past it
+        "\ud800/c/0",
     ],
 )
 def test_what_is_no_key_is_refused_by_every_verb(session: Session, key: str) -> None:
@@ -179,6 +181,7 @@ def test_documents_are_kept_verbatim(session: Session, how: str) -> None:
         array_document(2, chunk_grid={"name": "hexagonal", "configuration": {}}),
         array_document(2, chunk_grid={"name": "regular"}),
         array_document(2, dimension_names="x"),
+        array_document(2, dimension_names=["\udfff"]),
     ],
 )
 def test_documents_that_make_no_node_are_refused(session: Session, document: bytes) -> None:
