@@ -6,6 +6,7 @@ Counted is what Python and NumPy allocate. Buffers of the client of an object st
 from __future__ import annotations
 
 import asyncio
+import gc
 import tracemalloc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,13 @@ import pytest
 from zarr.core.buffer import cpu, default_buffer_prototype
 
 import icechunk
-from icechunk import Repository, RepositoryConfig
-from tests.arrays import create_array, open_stored_array
+from icechunk import CachingConfig, Repository, RepositoryConfig
+from tests.arrays import create_array, open_array, open_stored_array
 from tests.places import PLACES, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SIZE = 16 << 20
 NATIVE = RepositoryConfig(inline_chunk_threshold_bytes=0)
@@ -98,3 +100,31 @@ def test_reading_an_array_takes_its_size_and_a_few_chunks(storage: icechunk.Stor
         values = array[:]
     assert values[-1] == SIZE // 4 - 1
     assert 1 <= found[0] < 1.5
+
+
+def test_rounds_of_forks_and_merges_keep_a_bounded_number_of_recordings(tmp_path: Path) -> None:
+    """A session remembers what its newest forks saw, not what it had recorded in each round."""
+    caching = CachingConfig(num_snapshot_nodes=0, num_chunk_refs=0, num_transaction_changes=0)
+    storage = icechunk.local_filesystem_storage(tmp_path / "repository")
+    session = Repository.create(storage, RepositoryConfig(caching=caching)).writable_session("main")
+    chunks, rounds = 5000, 48
+    create_array(session, "a", (chunks,), chunks=(1,))
+    numbers = np.arange(chunks, dtype="u8")
+    places = ["s3://bucket/file"] * chunks
+    session.store.set_virtual_refs_arr(
+        "a", (chunks,), places, numbers, numbers + 1, validate_containers=False
+    )
+    tracemalloc.start()
+    try:
+        for number in range(rounds):
+            fork = session.fork()
+            open_array(fork, "a")[number] = number
+            session.merge(fork)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    one_recording = chunks * 70
+    assert kept < rounds / 2 * one_recording
+    session.commit("rounds")
+    assert open_stored_array(session.store, "a")[1] == 1

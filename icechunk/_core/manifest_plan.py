@@ -79,28 +79,42 @@ class WrittenManifests:
 
     What was recorded of an array never changes in place: so a piece of the same recording, cell and
     sources gives the same manifests, in the next attempt of a commit, and in a commit after a fork.
+    Of each array the last recording counts: what was recorded before does not come back.
     """
 
     def __init__(self) -> None:
-        self._results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]] = {}
-        self._recorded: list[object] = []
+        self._of_nodes: dict[bytes, _WrittenOfNode] = {}
 
     def find(self, piece: Piece) -> list[tuple[ManifestRef, ManifestFile]] | None:
         """The manifests of an equal piece, if there was one."""
-        return self._results.get(self._key(piece))
+        known = self._of_nodes.get(piece.node.id)
+        if known is None or known.identity != _identity(piece):
+            return None
+        return known.results.get(_key(piece))
 
     def keep(self, piece: Piece, manifests: list[tuple[ManifestRef, ManifestFile]]) -> None:
         """Remember the manifests of a piece, and what was recorded, so that no other gets its identity."""
-        self._recorded.append(piece.recorded)
-        self._results[self._key(piece)] = manifests
+        known = self._of_nodes.get(piece.node.id)
+        if known is None or known.identity != _identity(piece):
+            known = self._of_nodes[piece.node.id] = _WrittenOfNode(_identity(piece), piece.recorded, {})
+        known.results[_key(piece)] = manifests
 
-    @staticmethod
-    def _key(piece: Piece) -> Hashable:
-        written, removed = piece.recorded
-        identity = tuple(id(each) if len(each) else None for each in (written, removed))
-        sources = tuple(source.object_id for source in piece.work.sources)
-        edges = tuple(edge.tobytes() for edge in piece.edges)
-        return piece.node.id, identity, piece.work.cell, sources, edges
+
+class _WrittenOfNode(NamedTuple):
+    """The manifests of one recording of an array."""
+
+    identity: tuple[int | None, ...]
+    recorded: tuple[ChunkRefs, NDArray[np.uint32]]
+    results: dict[Hashable, list[tuple[ManifestRef, ManifestFile]]]
+
+
+def _identity(piece: Piece) -> tuple[int | None, ...]:
+    return tuple([id(each) if len(each) else None for each in piece.recorded])
+
+
+def _key(piece: Piece) -> Hashable:
+    sources = tuple([source.object_id for source in piece.work.sources])
+    return piece.work.cell, sources, tuple([edge.tobytes() for edge in piece.edges])
 
 
 def plan_manifests(
