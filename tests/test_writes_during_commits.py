@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,9 +16,13 @@ from zarr.core.buffer import cpu
 
 import icechunk
 from icechunk import ConflictError, IcechunkStore, Repository, RepositoryConfig, Session
+from icechunk.testing.faults import Faults, faulty_storage
 from tests.arrays import create_counted_array
 from tests.places import places
 from tests.threads import at_once, meanwhile
+
+if TYPE_CHECKING:
+    from icechunk.testing.faults import Moment
 
 
 def buffer(data: bytes) -> cpu.Buffer:
@@ -141,3 +146,22 @@ def test_readers_see_the_same_values_before_during_and_after_the_commit() -> Non
             session.commit(f"{number - 1}")
             session = prepare(number)
             current[0] = (session.store, number)
+
+
+@pytest.mark.parametrize("spec_version", [1, 2])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_interrupted_commit_can_be_repeated_whether_it_has_landed_or_not(
+    spec_version: int, moment: Moment
+) -> None:
+    """As by Control-C in a notebook."""
+    faults = Faults()
+    repo = Repository.create(faulty_storage(icechunk.in_memory_storage(), faults), spec_version=spec_version)
+    session = repo.writable_session("main")
+    create_counted_array(session.store, "a", 4)[:] = 7
+    faults.fail("put_conditional", error=KeyboardInterrupt(), moment=moment)
+    with pytest.raises(KeyboardInterrupt):
+        session.commit("interrupted")
+    tip = session.commit("repeated")
+    messages = [info.message for info in repo.ancestry(branch="main")]
+    assert messages == ["repeated" if moment == "before" else "interrupted", "Repository initialized"]
+    assert (repo.lookup_branch("main"), session.snapshot_id) == (tip, tip)

@@ -2,7 +2,9 @@
 
 Until the branch moves nothing is visible, and whatever fails leaves the session
 as it was. Moving the branch and turning the session into a view of the new
-snapshot happen together, also when the caller is cancelled in between.
+snapshot happen together, also when the caller is cancelled in between. Where an
+error or an interruption leaves open whether the branch has moved, the next
+commit of the same changes finds out.
 
 A commit that may rebase looks where the branch is before it writes anything. A
 commit that loses a race after that keeps the manifests that it wrote: the next
@@ -14,14 +16,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from icechunk._async.ancestry import ancestors_async
 from icechunk._async.flush import flush_async
 from icechunk._async.rebase import find_newer_async, rebase_over_async
-from icechunk._async.refs_v1 import check_not_upgraded_async, set_branch_async
+from icechunk._async.refs_v1 import check_not_upgraded_async, lookup_branch_async, set_branch_async
 from icechunk._async.repo_info import check_can_write_async, fetch_repo_info_async, update_repo_info_async
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._exceptions import ConflictError, ErrorKind, FormatError, IcechunkError, SessionStateError
+from icechunk._exceptions import (
+    ConflictError,
+    ErrorKind,
+    FormatError,
+    IcechunkError,
+    RefNotFoundError,
+    SessionStateError,
+)
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end_async
 from icechunk._io.gate import RequestGate
@@ -62,6 +72,10 @@ async def commit_session_async(
     """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
     with state.sealed() as changes:
         branch = state.require_branch()
+        landed = await _landed_before_async(state, assets, branch)
+        if landed is not None:
+            state.committed(landed)
+            return id_text(landed.id)
         _check_not_empty(changes, allow_empty)
         await check_can_write_async(assets)
         written = state.written
@@ -220,17 +234,42 @@ async def _commit_onto_branch_async(
         return repo_updates.commit(info, branch, entry, stamp, rearranged=rearranged)
 
     async def move_async() -> None:
-        if state.spec_version is not SpecVersion.v1:
-            await _record_async(assets, entry.id, change)
-            return
         try:
-            await set_branch_async(assets, branch, entry.id, base)
+            if state.spec_version is not SpecVersion.v1:
+                await _record_async(assets, entry.id, change)
+            else:
+                await set_branch_async(assets, branch, entry.id, base)
         except ConflictError as error:
+            if state.spec_version is not SpecVersion.v1:
+                raise
             raise ConflictError(
                 error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
             ) from error
+        except BaseException:  # an interruption, too, may come after the write
+            state.doubt(flushed.snapshot)
+            raise
 
     await _land_async(state, assets, flushed, move_async)
+
+
+async def _landed_before_async(state: SessionState, assets: AsyncAssets, branch: str) -> Snapshot | None:
+    """The snapshot that an earlier commit of the same changes has put on the branch, though it failed."""
+    snapshot = state.doubted()
+    if snapshot is None:
+        return None
+    if state.spec_version is not SpecVersion.v1:
+        info = await fetch_repo_info_async(assets)
+        return None if info.snapshot_index(snapshot.id) is None else snapshot
+    try:
+        tip = await lookup_branch_async(assets, branch)
+    except RefNotFoundError:
+        return None
+    async for entry in ancestors_async(assets, None, tip):
+        if entry.id == snapshot.id:
+            return snapshot
+        if entry.id == state.snapshot.id:
+            break
+    return None
 
 
 async def _record_async(

@@ -60,6 +60,7 @@ class SessionState:
 
     __slots__ = (
         "__weakref__",
+        "_doubted",
         "_extents",
         "_fork_points",
         "_frozen",
@@ -96,6 +97,7 @@ class SessionState:
         self._frozen: ChangeSet | None = None
         self._fork_points: dict[bytes, ChangeSet] = {}
         self._shown: tuple[ChangeSet, Snapshot] | None = None
+        self._doubted: tuple[ChangeSet, Snapshot] | None = None
         self.written = WrittenManifests()
 
     @property
@@ -529,6 +531,17 @@ class SessionState:
             self._start(changes)
             self.written = written  # for the next attempt of the commit
 
+    def doubt(self, snapshot: Snapshot) -> None:
+        """Remember the snapshot of a commit that failed where it may have landed all the same."""
+        self._doubted = self.frozen(), snapshot
+
+    def doubted(self) -> Snapshot | None:
+        """A snapshot that may have landed, and that has just the changes that there are now."""
+        if self._doubted is None:
+            return None
+        frozen, snapshot = self._doubted
+        return snapshot if self.frozen() is frozen else None
+
     def committed(self, snapshot: Snapshot) -> None:
         """End a commit that landed: the session becomes a read-only view of it."""
         with self._lock:
@@ -543,6 +556,7 @@ class SessionState:
         self._frozen = None
         self._fork_points = {}
         self._shown = None
+        self._doubted = None
         self.written = WrittenManifests()
 
 

@@ -3,7 +3,9 @@
 
 Until the branch moves nothing is visible, and whatever fails leaves the session
 as it was. Moving the branch and turning the session into a view of the new
-snapshot happen together, also when the caller is cancelled in between.
+snapshot happen together, also when the caller is cancelled in between. Where an
+error or an interruption leaves open whether the branch has moved, the next
+commit of the same changes finds out.
 
 A commit that may rebase looks where the branch is before it writes anything. A
 commit that loses a race after that keeps the manifests that it wrote: the next
@@ -15,14 +17,22 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from icechunk._sync.ancestry import ancestors
 from icechunk._sync.flush import flush
 from icechunk._sync.rebase import find_newer, rebase_over
-from icechunk._sync.refs_v1 import check_not_upgraded, set_branch
+from icechunk._sync.refs_v1 import check_not_upgraded, lookup_branch, set_branch
 from icechunk._sync.repo_info import check_can_write, fetch_repo_info, update_repo_info
 from icechunk._core import repo_updates
 from icechunk._core.commit_plan import amended_log, with_rebase_attempts
 from icechunk._core.ids import id_text
-from icechunk._exceptions import ConflictError, ErrorKind, FormatError, IcechunkError, SessionStateError
+from icechunk._exceptions import (
+    ConflictError,
+    ErrorKind,
+    FormatError,
+    IcechunkError,
+    RefNotFoundError,
+    SessionStateError,
+)
 from icechunk._format.repo_info import SnapshotEntry
 from icechunk._io.completion import run_to_end
 from icechunk._io.gate import RequestGate
@@ -63,6 +73,10 @@ def commit_session(
     """Commit a session to its branch, after at most `tries` rebases; returns the id of the new snapshot."""
     with state.sealed() as changes:
         branch = state.require_branch()
+        landed = _landed_before(state, assets, branch)
+        if landed is not None:
+            state.committed(landed)
+            return id_text(landed.id)
         _check_not_empty(changes, allow_empty)
         check_can_write(assets)
         written = state.written
@@ -221,17 +235,42 @@ def _commit_onto_branch(
         return repo_updates.commit(info, branch, entry, stamp, rearranged=rearranged)
 
     def move() -> None:
-        if state.spec_version is not SpecVersion.v1:
-            _record(assets, entry.id, change)
-            return
         try:
-            set_branch(assets, branch, entry.id, base)
+            if state.spec_version is not SpecVersion.v1:
+                _record(assets, entry.id, change)
+            else:
+                set_branch(assets, branch, entry.id, base)
         except ConflictError as error:
+            if state.spec_version is not SpecVersion.v1:
+                raise
             raise ConflictError(
                 error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
             ) from error
+        except BaseException:  # an interruption, too, may come after the write
+            state.doubt(flushed.snapshot)
+            raise
 
     _land(state, assets, flushed, move)
+
+
+def _landed_before(state: SessionState, assets: SyncAssets, branch: str) -> Snapshot | None:
+    """The snapshot that an earlier commit of the same changes has put on the branch, though it failed."""
+    snapshot = state.doubted()
+    if snapshot is None:
+        return None
+    if state.spec_version is not SpecVersion.v1:
+        info = fetch_repo_info(assets)
+        return None if info.snapshot_index(snapshot.id) is None else snapshot
+    try:
+        tip = lookup_branch(assets, branch)
+    except RefNotFoundError:
+        return None
+    for entry in ancestors(assets, None, tip):
+        if entry.id == snapshot.id:
+            return snapshot
+        if entry.id == state.snapshot.id:
+            break
+    return None
 
 
 def _record(

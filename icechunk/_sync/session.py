@@ -51,6 +51,10 @@ class SyncSession(SyncArrays):
         Afterwards the session is a read-only view of the new snapshot. When the
         commit fails the session keeps its changes and goes on.
 
+        A commit may land and fail all the same, when the answer of the storage is lost on the way or
+        somebody interrupts it. Commit the same changes again: if they have landed nothing is written,
+        and what is returned is the id of the snapshot that has them.
+
         Parameters
         ----------
         message : str

@@ -74,6 +74,55 @@ async def test_a_commit_whose_answer_was_lost_is_not_a_conflict_with_itself_asyn
     assert len(history) == 3
 
 
+def pointer(spec_version: int) -> str:
+    """The object that a commit replaces at last."""
+    return "repo" if spec_version == 2 else "refs/branch.main/ref.json"
+
+
+@pytest.mark.parametrize("rebase_with", [None, icechunk.ConflictDetector()], ids=["plain", "rebase"])
+@pytest.mark.parametrize("on_top", [False, True], ids=["tip", "ancestor"])
+async def test_a_commit_that_failed_and_has_landed_is_found_by_the_next_one_async(
+    spec_version: int, on_top: bool, rebase_with: icechunk.ConflictSolver | None
+) -> None:
+    """It is neither a conflict of the session with itself, nor committed twice."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    repo = await Repository.create_async(faulty_storage(inner, faults), spec_version=spec_version)
+    session = await repo.writable_session_async("main")
+    await write_async(await create_array_async(session, "a", (4,), chunks=(2,)), ..., [1, 2, 3, 4])
+    faults.fail("put_conditional", pointer(spec_version), moment="after")
+    with pytest.raises(StorageError, match="injected"):
+        await session.commit_async("ours", rebase_with=rebase_with)
+    tip = await repo.lookup_branch_async("main")
+    if on_top:
+        other = await (await Repository.open_async(inner)).writable_session_async("main")
+        await other.commit_async("theirs", allow_empty=True)
+    assert await session.commit_async("ours", rebase_with=rebase_with) == tip
+    assert (session.read_only, session.snapshot_id) == (True, tip)
+    messages = [info.message async for info in repo.async_ancestry(branch="main")]
+    assert messages == ["theirs"] * on_top + ["ours", "Repository initialized"]
+    assert (await read_async(session, "a")).tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_changes_after_a_commit_that_failed_are_never_taken_for_committed_async(
+    spec_version: int, moment: str
+) -> None:
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    repo = await Repository.create_async(faulty_storage(inner, faults), spec_version=spec_version)
+    session = await repo.writable_session_async("main")
+    array = await create_array_async(session, "a", (4,), chunks=(2,))
+    faults.fail("put_conditional", pointer(spec_version), moment=moment)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="injected"):
+        await session.commit_async("fails")
+    await write_async(array, ..., [1, 2, 3, 4])
+    if moment == "after":
+        with pytest.raises(icechunk.ConflictError):
+            await session.commit_async("more")
+    else:
+        await session.commit_async("more")
+    assert (await read_async(session, "a")).tolist() == [1, 2, 3, 4]
+
+
 async def test_races_for_the_repo_object_are_run_again_until_won_async() -> None:
     inner, faults = icechunk.in_memory_storage(), Faults()
     repo = await Repository.create_async(faulty_storage(inner, faults), spec_version=2)

@@ -75,6 +75,55 @@ def test_a_commit_whose_answer_was_lost_is_not_a_conflict_with_itself() -> None:
     assert len(history) == 3
 
 
+def pointer(spec_version: int) -> str:
+    """The object that a commit replaces at last."""
+    return "repo" if spec_version == 2 else "refs/branch.main/ref.json"
+
+
+@pytest.mark.parametrize("rebase_with", [None, icechunk.ConflictDetector()], ids=["plain", "rebase"])
+@pytest.mark.parametrize("on_top", [False, True], ids=["tip", "ancestor"])
+def test_a_commit_that_failed_and_has_landed_is_found_by_the_next_one(
+    spec_version: int, on_top: bool, rebase_with: icechunk.ConflictSolver | None
+) -> None:
+    """It is neither a conflict of the session with itself, nor committed twice."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    repo = Repository.create(faulty_storage(inner, faults), spec_version=spec_version)
+    session = repo.writable_session("main")
+    write(create_array(session, "a", (4,), chunks=(2,)), ..., [1, 2, 3, 4])
+    faults.fail("put_conditional", pointer(spec_version), moment="after")
+    with pytest.raises(StorageError, match="injected"):
+        session.commit("ours", rebase_with=rebase_with)
+    tip = repo.lookup_branch("main")
+    if on_top:
+        other = (Repository.open(inner)).writable_session("main")
+        other.commit("theirs", allow_empty=True)
+    assert session.commit("ours", rebase_with=rebase_with) == tip
+    assert (session.read_only, session.snapshot_id) == (True, tip)
+    messages = [info.message for info in repo.ancestry(branch="main")]
+    assert messages == ["theirs"] * on_top + ["ours", "Repository initialized"]
+    assert (read(session, "a")).tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_changes_after_a_commit_that_failed_are_never_taken_for_committed(
+    spec_version: int, moment: str
+) -> None:
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    repo = Repository.create(faulty_storage(inner, faults), spec_version=spec_version)
+    session = repo.writable_session("main")
+    array = create_array(session, "a", (4,), chunks=(2,))
+    faults.fail("put_conditional", pointer(spec_version), moment=moment)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="injected"):
+        session.commit("fails")
+    write(array, ..., [1, 2, 3, 4])
+    if moment == "after":
+        with pytest.raises(icechunk.ConflictError):
+            session.commit("more")
+    else:
+        session.commit("more")
+    assert (read(session, "a")).tolist() == [1, 2, 3, 4]
+
+
 def test_races_for_the_repo_object_are_run_again_until_won() -> None:
     inner, faults = icechunk.in_memory_storage(), Faults()
     repo = Repository.create(faulty_storage(inner, faults), spec_version=2)
