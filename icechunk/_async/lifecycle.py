@@ -351,10 +351,9 @@ class AsyncLifecycle(RepositoryState[SessionType]):
             await refs_v1.check_not_upgraded_async(assets)
             self._config_version = await _put_config_async(assets, self._config, self._config_version)
             return
-        document = encode_config_flexbuffers(self._config)
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
-            return repo_updates.set_config(info, document, stamp)
+            return repo_updates.set_config(info, encode_config_flexbuffers(self._config, info.config), stamp)
 
         await update_repo_info_async(assets, change)
 
@@ -507,15 +506,21 @@ async def _write_initial_async(assets: AsyncAssets, version: SpecVersion) -> Sna
 async def _put_config_async(
     assets: AsyncAssets, config: RepositoryConfig, expected: Version | None
 ) -> Version:
-    """Replace `config.yaml`, after a backup, if nobody else has since it was read."""
+    """Replace `config.yaml`, after a backup, if nobody else has since it was read.
+
+    Who finds there what is to be written has written it, and was not told so.
+    """
     backend = await assets.backend_async()
+    found = await assets.fetch_if_present_async(CONFIG)
+    replaced = None if found is None else bytes(found[0])
+    data = encode_config_yaml(config, replaced)
+    if found is not None and found[1] != expected and replaced == data:
+        return found[1]
     try:
         if expected is not None:
             backup = OVERWRITTEN + backup_name(CONFIG, now_us(), random_id())
             await backend.copy_async(CONFIG, backup, expected)
-        return await backend.put_conditional_async(
-            CONFIG, encode_config_yaml(config), expected, content_type=_CONFIG_CONTENT_TYPE
-        )
+        return await backend.put_conditional_async(CONFIG, data, expected, content_type=_CONFIG_CONTENT_TYPE)
     except PreconditionFailed as error:
         raise ConflictError(
             message="somebody else stored another configuration: open the repository again, then save",

@@ -35,7 +35,8 @@ one key `name`. A variant without payload is a string::
     array       !or [...] | !and [...] | !path_matches {regex} | !name_matches {regex} | any_array
     dimension   !Axis n | !DimensionName regex | Any
 
-Unknown keys are left out on reading. How YAML is read and written is in `config_yaml`.
+Unknown keys are left out on reading, and stay when the document is replaced. How YAML is read and written is
+in `config_yaml`.
 """
 
 from __future__ import annotations
@@ -122,9 +123,18 @@ _ORDER: dict[type[Setting], tuple[str, ...]] = {
 _MAX_COUNT = 2**32 - 1
 
 
-def encode_config_flexbuffers(config: RepositoryConfig) -> bytes:
-    """Write a configuration as spec 2 stores it."""
-    return flexbuffers.dumps(_plain(document_of(config)))
+def encode_config_flexbuffers(config: RepositoryConfig, replaced: bytes | None = None) -> bytes:
+    """Write a configuration as spec 2 stores it, with the unknown keys of the one that it replaces.
+
+    Raises
+    ------
+    FormatError
+        Kind `config-deserialization`: what is replaced cannot be read.
+    """
+    document = document_of(config)
+    if replaced is not None:
+        _keep_unknown(document, _loaded(replaced, "repo"))
+    return flexbuffers.dumps(_plain(document))
 
 
 def decode_config_flexbuffers(data: bytes, name: str) -> RepositoryConfig:
@@ -135,16 +145,28 @@ def decode_config_flexbuffers(data: bytes, name: str) -> RepositoryConfig:
     FormatError
         Kind `config-deserialization`, naming the object `name`.
     """
+    return config_of(_loaded(data, name), name)
+
+
+def _loaded(data: bytes, name: str) -> Any:
     try:
-        document = flexbuffers.loads(data, name)
+        return flexbuffers.loads(data, name)
     except FormatError as error:
         raise FormatError(str(error), ErrorKind.CONFIG_DESERIALIZATION) from error
-    return config_of(document, name)
 
 
-def encode_config_yaml(config: RepositoryConfig) -> bytes:
-    """Write a configuration as spec 1 stores it."""
-    return dump_yaml(document_of(config))
+def encode_config_yaml(config: RepositoryConfig, replaced: bytes | None = None) -> bytes:
+    """Write a configuration as spec 1 stores it, with the unknown keys of the one that it replaces.
+
+    Raises
+    ------
+    FormatError
+        Kind `config-deserialization`: what is replaced cannot be read.
+    """
+    document = document_of(config)
+    if replaced is not None:
+        _keep_unknown(document, load_yaml(replaced, "config.yaml"))
+    return dump_yaml(document)
 
 
 def decode_config_yaml(data: bytes, name: str) -> RepositoryConfig:
@@ -187,6 +209,20 @@ def document_of(config: RepositoryConfig) -> dict[str, Any]:
             for prefix, container in config.virtual_chunk_containers.items()
         }
     return document
+
+
+def _keep_unknown(document: Any, replaced: Any, *, of_settings: bool = True) -> None:
+    """Add the keys that only a replaced document has: settings of newer releases, which nobody here unset.
+
+    The keys of a map that is not `of_settings` are names that users give, and come and go.
+    """
+    if not (isinstance(document, dict) and isinstance(replaced, dict)):
+        return
+    for key, value in replaced.items():
+        if key in document:
+            _keep_unknown(document[key], value, of_settings=key != "virtual_chunk_containers")
+        elif of_settings:
+            document[key] = value
 
 
 def _write(value: Any) -> Any:

@@ -352,10 +352,9 @@ class SyncLifecycle(RepositoryState[SessionType]):
             refs_v1.check_not_upgraded(assets)
             self._config_version = _put_config(assets, self._config, self._config_version)
             return
-        document = encode_config_flexbuffers(self._config)
 
         def change(info: RepoInfo, stamp: Stamp) -> RepoInfo:
-            return repo_updates.set_config(info, document, stamp)
+            return repo_updates.set_config(info, encode_config_flexbuffers(self._config, info.config), stamp)
 
         update_repo_info(assets, change)
 
@@ -508,15 +507,21 @@ def _write_initial(assets: SyncAssets, version: SpecVersion) -> SnapshotEntry:
 def _put_config(
     assets: SyncAssets, config: RepositoryConfig, expected: Version | None
 ) -> Version:
-    """Replace `config.yaml`, after a backup, if nobody else has since it was read."""
+    """Replace `config.yaml`, after a backup, if nobody else has since it was read.
+
+    Who finds there what is to be written has written it, and was not told so.
+    """
     backend = assets.backend()
+    found = assets.fetch_if_present(CONFIG)
+    replaced = None if found is None else bytes(found[0])
+    data = encode_config_yaml(config, replaced)
+    if found is not None and found[1] != expected and replaced == data:
+        return found[1]
     try:
         if expected is not None:
             backup = OVERWRITTEN + backup_name(CONFIG, now_us(), random_id())
             backend.copy(CONFIG, backup, expected)
-        return backend.put_conditional(
-            CONFIG, encode_config_yaml(config), expected, content_type=_CONFIG_CONTENT_TYPE
-        )
+        return backend.put_conditional(CONFIG, data, expected, content_type=_CONFIG_CONTENT_TYPE)
     except PreconditionFailed as error:
         raise ConflictError(
             message="somebody else stored another configuration: open the repository again, then save",

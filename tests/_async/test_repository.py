@@ -23,7 +23,13 @@ from icechunk import (
     SessionStateError,
     SnapshotNotFoundError,
     SpecVersion,
+    StorageError,
 )
+from icechunk._async.repo_info import fetch_repo_info_async, update_repo_info_async
+from icechunk._core.config_yaml import dump_yaml, load_yaml
+from icechunk._core.repo_updates import set_config
+from icechunk._format import flexbuffers
+from icechunk.testing.faults import Faults, faulty_storage
 
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 UNKNOWN = "00000000000000000000"
@@ -238,6 +244,77 @@ async def test_configuration_is_stored_and_overlaid_async(
     assert stored is not None
     assert (stored.inline_chunk_threshold_bytes, stored.get_partial_values_concurrency) == (99, 3)
     await changed.save_config_async()
+
+
+async def store_config_async(repo: Repository, document: dict[str, Any]) -> None:
+    """Store a configuration document as it stands, whatever is in it."""
+    assets = repo._assets_async
+    if repo.spec_version == 1:
+        backend = await assets.backend_async()
+        await backend.put_async("config.yaml", dump_yaml(document))
+    else:
+        data = flexbuffers.dumps(document)
+        await update_repo_info_async(assets, lambda info, stamp: set_config(info, data, stamp))
+
+
+async def stored_config_async(repo: Repository) -> Any:
+    """The configuration document as it is stored."""
+    assets = repo._assets_async
+    if repo.spec_version == 1:
+        backend = await assets.backend_async()
+        return load_yaml(bytes(await backend.get_async("config.yaml")), "config.yaml")
+    info = await fetch_repo_info_async(assets)
+    assert info.config is not None
+    return flexbuffers.loads(info.config, "repo")
+
+
+async def test_settings_of_newer_releases_survive_a_change_of_the_others_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    future = {"future": {"a": [1, 2.5, None]}, "caching": {"num_dreams": 3, "num_chunk_refs": 5}}
+    await store_config_async(repo, future)
+    repo = await Repository.open_async(storage, RepositoryConfig(inline_chunk_threshold_bytes=7))
+    await repo.save_config_async()
+    document = await stored_config_async(repo)
+    assert document["future"] == {"a": [1, 2.5, None]}
+    assert (document["caching"]["num_dreams"], document["caching"]["num_chunk_refs"]) == (3, 5)
+    assert document["inline_chunk_threshold_bytes"] == 7
+
+
+async def test_containers_that_were_taken_away_do_not_come_back_async(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """Names that users give are no settings of a newer release."""
+    here = {"url_prefix": "s3://here/", "store": "in_memory", "future": 1}
+    there = {"url_prefix": "s3://there/", "store": "in_memory"}
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    await store_config_async(repo, {"virtual_chunk_containers": {"s3://here/": here, "s3://there/": there}})
+    repo = await Repository.open_async(storage)
+    config = repo.config
+    assert config.virtual_chunk_containers is not None
+    kept = {"s3://here/": config.virtual_chunk_containers["s3://here/"]}
+    repo = await repo.reopen_async(RepositoryConfig(virtual_chunk_containers=kept))
+    await repo.save_config_async()
+    containers = (await stored_config_async(repo))["virtual_chunk_containers"]
+    assert set(containers) == {"s3://here/"}
+    assert containers["s3://here/"]["future"] == 1
+
+
+async def test_a_configuration_whose_answer_was_lost_can_be_saved_again_async(spec_version: int) -> None:
+    """It is not one that somebody else has stored."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    await Repository.create_async(storage, spec_version=spec_version)
+    repo = await Repository.open_async(storage, RepositoryConfig(inline_chunk_threshold_bytes=7))
+    faults.fail("put_conditional", moment="after")
+    with pytest.raises(StorageError, match="injected"):
+        await repo.save_config_async()
+    await repo.save_config_async()
+    await repo.save_config_async()
+    stored = await Repository.fetch_config_async(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 7
 
 
 async def test_the_default_configuration_is_not_stored_async(

@@ -24,7 +24,13 @@ from icechunk import (
     SessionStateError,
     SnapshotNotFoundError,
     SpecVersion,
+    StorageError,
 )
+from icechunk._sync.repo_info import fetch_repo_info, update_repo_info
+from icechunk._core.config_yaml import dump_yaml, load_yaml
+from icechunk._core.repo_updates import set_config
+from icechunk._format import flexbuffers
+from icechunk.testing.faults import Faults, faulty_storage
 
 INITIAL = "1CECHNKREP0F1RSTCMT0"
 UNKNOWN = "00000000000000000000"
@@ -239,6 +245,77 @@ def test_configuration_is_stored_and_overlaid(
     assert stored is not None
     assert (stored.inline_chunk_threshold_bytes, stored.get_partial_values_concurrency) == (99, 3)
     changed.save_config()
+
+
+def store_config(repo: Repository, document: dict[str, Any]) -> None:
+    """Store a configuration document as it stands, whatever is in it."""
+    assets = repo._assets
+    if repo.spec_version == 1:
+        backend = assets.backend()
+        backend.put("config.yaml", dump_yaml(document))
+    else:
+        data = flexbuffers.dumps(document)
+        update_repo_info(assets, lambda info, stamp: set_config(info, data, stamp))
+
+
+def stored_config(repo: Repository) -> Any:
+    """The configuration document as it is stored."""
+    assets = repo._assets
+    if repo.spec_version == 1:
+        backend = assets.backend()
+        return load_yaml(bytes(backend.get("config.yaml")), "config.yaml")
+    info = fetch_repo_info(assets)
+    assert info.config is not None
+    return flexbuffers.loads(info.config, "repo")
+
+
+def test_settings_of_newer_releases_survive_a_change_of_the_others(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    repo = Repository.create(storage, spec_version=spec_version)
+    future = {"future": {"a": [1, 2.5, None]}, "caching": {"num_dreams": 3, "num_chunk_refs": 5}}
+    store_config(repo, future)
+    repo = Repository.open(storage, RepositoryConfig(inline_chunk_threshold_bytes=7))
+    repo.save_config()
+    document = stored_config(repo)
+    assert document["future"] == {"a": [1, 2.5, None]}
+    assert (document["caching"]["num_dreams"], document["caching"]["num_chunk_refs"]) == (3, 5)
+    assert document["inline_chunk_threshold_bytes"] == 7
+
+
+def test_containers_that_were_taken_away_do_not_come_back(
+    storage: icechunk.Storage, spec_version: int
+) -> None:
+    """Names that users give are no settings of a newer release."""
+    here = {"url_prefix": "s3://here/", "store": "in_memory", "future": 1}
+    there = {"url_prefix": "s3://there/", "store": "in_memory"}
+    repo = Repository.create(storage, spec_version=spec_version)
+    store_config(repo, {"virtual_chunk_containers": {"s3://here/": here, "s3://there/": there}})
+    repo = Repository.open(storage)
+    config = repo.config
+    assert config.virtual_chunk_containers is not None
+    kept = {"s3://here/": config.virtual_chunk_containers["s3://here/"]}
+    repo = repo.reopen(RepositoryConfig(virtual_chunk_containers=kept))
+    repo.save_config()
+    containers = (stored_config(repo))["virtual_chunk_containers"]
+    assert set(containers) == {"s3://here/"}
+    assert containers["s3://here/"]["future"] == 1
+
+
+def test_a_configuration_whose_answer_was_lost_can_be_saved_again(spec_version: int) -> None:
+    """It is not one that somebody else has stored."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    Repository.create(storage, spec_version=spec_version)
+    repo = Repository.open(storage, RepositoryConfig(inline_chunk_threshold_bytes=7))
+    faults.fail("put_conditional", moment="after")
+    with pytest.raises(StorageError, match="injected"):
+        repo.save_config()
+    repo.save_config()
+    repo.save_config()
+    stored = Repository.fetch_config(storage)
+    assert stored is not None
+    assert stored.inline_chunk_threshold_bytes == 7
 
 
 def test_the_default_configuration_is_not_stored(
