@@ -109,3 +109,27 @@ async def test_large_files_are_unpacked_a_few_at_a_time(blocking: bool) -> None:
         await asyncio.sleep(0.1)
         assert not reading.done()
     assert await reading is not None
+
+
+@pytest.mark.parametrize("patience", [None, 60.0])
+@pytest.mark.parametrize("steps", range(6))
+def test_who_is_cancelled_as_the_turn_comes_is_cancelled(steps: int, patience: float | None) -> None:
+    """Python 3.11 forgets a cancellation that comes together with what `asyncio.wait_for` waits for."""
+    gate = RequestGate(1)
+
+    async def pass_through() -> None:
+        async with gate.passing_async(patience):
+            await asyncio.sleep(0.01)
+
+    async def cancel() -> None:
+        async with gate.passing_async():
+            task = asyncio.ensure_future(pass_through())
+            await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert gate.under_way == 0

@@ -52,7 +52,8 @@ class RequestGate:
         passed = True
         if ticket is not None:
             try:
-                await asyncio.wait_for(asyncio.wrap_future(ticket), patience)
+                async with asyncio.timeout(patience):
+                    await asyncio.wrap_future(ticket)
             except TimeoutError:
                 self._give_up(ticket)
                 passed = False
