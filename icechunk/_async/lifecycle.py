@@ -22,7 +22,15 @@ from icechunk._core.config_document import (
 )
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID
 from icechunk._core.locations import authorized_prefixes, check_access, usable_containers
-from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
+from icechunk._core.object_keys import (
+    CONFIG,
+    OVERWRITTEN,
+    REPO,
+    backup_name,
+    branch_key,
+    snapshot_key,
+    transaction_log_key,
+)
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.settings import effective_config, resolve
@@ -46,6 +54,7 @@ from icechunk.types import SpecVersion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from icechunk._async.backends import AsyncBackend
     from icechunk._core.ops_log import Stamp
     from icechunk._format.repo_info import RepoInfo
     from icechunk._stored_objects import Version
@@ -100,7 +109,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         spec_version : SpecVersion or int, optional
             Version of the on-disk format; the newest when left out.
         check_clean_root : bool, default True
-            Whether to refuse a location that holds anything.
+            Whether to refuse a location that holds anything but the beginning of a creation that failed.
         attribution : Attribution, optional
             Labels for the requests, which the owner of a bucket finds in its access logs.
 
@@ -239,7 +248,7 @@ class AsyncLifecycle(RepositoryState[SessionType]):
         create_version : SpecVersion or int, optional
             Version of the on-disk format for a repository that has to be created.
         check_clean_root : bool, default True
-            Whether to refuse to create one where anything else is.
+            Whether to refuse to create one where anything else is; see `create`.
         attribution : Attribution, optional
 
         Returns
@@ -442,7 +451,7 @@ async def _check_creatable_async(assets: AsyncAssets, check_clean_root: bool) ->
         )
     backend = await assets.backend_async()
     if check_clean_root:
-        if not await backend.is_clean_async():
+        if not await backend.is_clean_async() and await _holds_anything_else_async(backend):
             raise InvalidInputError(
                 f"{storage.location} is not empty: create the repository elsewhere, open the one that may be "
                 "there, or pass `check_clean_root=False`",
@@ -450,6 +459,18 @@ async def _check_creatable_async(assets: AsyncAssets, check_clean_root: bool) ->
             )
     elif await _find_async(assets) is not None:
         raise _exists_already(storage)
+
+
+async def _holds_anything_else_async(backend: AsyncBackend) -> bool:
+    """Whether there is more than what a creation writes before there is a repository.
+
+    That is left behind by one that failed, or comes from one that is under way.
+    """
+    begun = {snapshot_key(INITIAL_SNAPSHOT_ID), transaction_log_key(INITIAL_SNAPSHOT_ID)}
+    async for batch in backend.list_async(""):
+        if any(item.key not in begun for item in batch):
+            return True
+    return False
 
 
 def _not_found(storage: Storage) -> RepositoryNotFoundError:

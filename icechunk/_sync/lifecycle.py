@@ -23,7 +23,15 @@ from icechunk._core.config_document import (
 )
 from icechunk._core.ids import INITIAL_SNAPSHOT_ID
 from icechunk._core.locations import authorized_prefixes, check_access, usable_containers
-from icechunk._core.object_keys import CONFIG, OVERWRITTEN, REPO, backup_name, branch_key
+from icechunk._core.object_keys import (
+    CONFIG,
+    OVERWRITTEN,
+    REPO,
+    backup_name,
+    branch_key,
+    snapshot_key,
+    transaction_log_key,
+)
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._core.repository_state import RepositoryState, SessionType
 from icechunk._core.settings import effective_config, resolve
@@ -47,6 +55,7 @@ from icechunk.types import SpecVersion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from icechunk._sync.backends import SyncBackend
     from icechunk._core.ops_log import Stamp
     from icechunk._format.repo_info import RepoInfo
     from icechunk._stored_objects import Version
@@ -101,7 +110,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         spec_version : SpecVersion or int, optional
             Version of the on-disk format; the newest when left out.
         check_clean_root : bool, default True
-            Whether to refuse a location that holds anything.
+            Whether to refuse a location that holds anything but the beginning of a creation that failed.
         attribution : Attribution, optional
             Labels for the requests, which the owner of a bucket finds in its access logs.
 
@@ -240,7 +249,7 @@ class SyncLifecycle(RepositoryState[SessionType]):
         create_version : SpecVersion or int, optional
             Version of the on-disk format for a repository that has to be created.
         check_clean_root : bool, default True
-            Whether to refuse to create one where anything else is.
+            Whether to refuse to create one where anything else is; see `create`.
         attribution : Attribution, optional
 
         Returns
@@ -443,7 +452,7 @@ def _check_creatable(assets: SyncAssets, check_clean_root: bool) -> None:
         )
     backend = assets.backend()
     if check_clean_root:
-        if not backend.is_clean():
+        if not backend.is_clean() and _holds_anything_else(backend):
             raise InvalidInputError(
                 f"{storage.location} is not empty: create the repository elsewhere, open the one that may be "
                 "there, or pass `check_clean_root=False`",
@@ -451,6 +460,18 @@ def _check_creatable(assets: SyncAssets, check_clean_root: bool) -> None:
             )
     elif _find(assets) is not None:
         raise _exists_already(storage)
+
+
+def _holds_anything_else(backend: SyncBackend) -> bool:
+    """Whether there is more than what a creation writes before there is a repository.
+
+    That is left behind by one that failed, or comes from one that is under way.
+    """
+    begun = {snapshot_key(INITIAL_SNAPSHOT_ID), transaction_log_key(INITIAL_SNAPSHOT_ID)}
+    for batch in backend.list(""):
+        if any(item.key not in begun for item in batch):
+            return True
+    return False
 
 
 def _not_found(storage: Storage) -> RepositoryNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,43 @@ async def test_create_refuses_a_place_that_is_taken_async(
         await Repository.create_async(storage, spec_version=spec_version, check_clean_root=False)
     assert taken.value.kind == "repo-info-updated"
     assert await repo.lookup_branch_async("main") == tip
+
+
+async def test_a_creation_that_failed_anywhere_can_be_repeated_async(spec_version: int) -> None:
+    for place in itertools.count():
+        faults = Faults()
+        storage = faulty_storage(icechunk.in_memory_storage(), faults)
+        faults.fail(skip=place)
+        try:
+            await Repository.create_async(storage, spec_version=spec_version)
+        except StorageError:
+            assert not await Repository.exists_async(storage)
+        else:
+            break
+        repo = await Repository.create_async(storage, spec_version=spec_version)
+        await commit_group_async(repo, "a")
+    assert place > 3
+
+
+@pytest.mark.parametrize("place", range(8))
+async def test_who_finds_a_repository_half_created_by_others_gets_it_all_the_same_async(
+    spec_version: int, place: int
+) -> None:
+    """As when several workers start at once, and each opens or creates the repository."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    storage = faulty_storage(inner, faults)
+    ids = []
+
+    def come_in_between() -> None:
+        other = Repository.open_or_create(inner, create_version=spec_version)
+        ids.append(other.writable_session("main").commit("theirs", allow_empty=True))
+
+    faults.call("*", "*", come_in_between, skip=place)
+    repo = await Repository.open_or_create_async(storage, create_version=spec_version)
+    if ids:
+        assert await repo.lookup_branch_async("main") == ids[0]
+    await commit_group_async(repo, "a")
+    assert len([info async for info in repo.async_ancestry(branch="main")]) == 2 + len(ids)
 
 
 async def test_an_unknown_spec_version_is_refused_async(storage: icechunk.Storage) -> None:

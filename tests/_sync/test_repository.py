@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,43 @@ def test_create_refuses_a_place_that_is_taken(
         Repository.create(storage, spec_version=spec_version, check_clean_root=False)
     assert taken.value.kind == "repo-info-updated"
     assert repo.lookup_branch("main") == tip
+
+
+def test_a_creation_that_failed_anywhere_can_be_repeated(spec_version: int) -> None:
+    for place in itertools.count():
+        faults = Faults()
+        storage = faulty_storage(icechunk.in_memory_storage(), faults)
+        faults.fail(skip=place)
+        try:
+            Repository.create(storage, spec_version=spec_version)
+        except StorageError:
+            assert not Repository.exists(storage)
+        else:
+            break
+        repo = Repository.create(storage, spec_version=spec_version)
+        commit_group(repo, "a")
+    assert place > 3
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_who_finds_a_repository_half_created_by_others_gets_it_all_the_same(
+    spec_version: int, place: int
+) -> None:
+    """As when several workers start at once, and each opens or creates the repository."""
+    inner, faults = icechunk.in_memory_storage(), Faults()
+    storage = faulty_storage(inner, faults)
+    ids = []
+
+    def come_in_between() -> None:
+        other = Repository.open_or_create(inner, create_version=spec_version)
+        ids.append(other.writable_session("main").commit("theirs", allow_empty=True))
+
+    faults.call("*", "*", come_in_between, skip=place)
+    repo = Repository.open_or_create(storage, create_version=spec_version)
+    if ids:
+        assert repo.lookup_branch("main") == ids[0]
+    commit_group(repo, "a")
+    assert len([info for info in repo.ancestry(branch="main")]) == 2 + len(ids)
 
 
 def test_an_unknown_spec_version_is_refused(storage: icechunk.Storage) -> None:
