@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import pickle
@@ -22,7 +23,7 @@ import icechunk
 from icechunk import ForkSession, Repository, Session
 from icechunk.distributed import extract_session, merge_sessions, merge_sessions_async
 from tests import workers
-from tests.threads import at_once
+from tests.threads import at_once, meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,6 +260,39 @@ def test_threads_that_write_into_the_session_while_it_takes_forks(repo: Reposito
 
 
 # Functions
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_large_merge_comes_to_an_end_while_others_write_all_the_time(blocking: bool) -> None:
+    """It is made anew when somebody wrote meanwhile, but not for ever: in the end they wait for it."""
+    chunks = 200_000
+    session = Repository.create(icechunk.in_memory_storage()).writable_session("main")
+    for name in ("a", "b"):
+        zarr.create_array(session.store, name=name, shape=(chunks,), chunks=(1,), dtype="i4", fill_value=-1)
+    forks = [session.fork() for _ in range(2)]
+    numbers = np.arange(chunks, dtype="u8")
+    for fork in forks:
+        fork.store.set_virtual_refs_arr(
+            "a", (chunks,), ["s3://bucket/file"] * chunks, numbers, numbers + 1, validate_containers=False
+        )
+    written: list[int] = []
+
+    def write() -> None:
+        zarr.open_array(session.store, path="b", mode="r+")[len(written)] = len(written)
+        written.append(len(written))
+
+    def merge() -> None:
+        if blocking:
+            session.merge(*forks, duplicate_chunks="allow")
+        else:
+            asyncio.run(session.merge_async(*forks, duplicate_chunks="allow"))
+
+    with meanwhile(write):
+        at_once(merge, patience=20)
+    counts = {path: len(changed) for path, changed in session.status().updated_chunks.items()}
+    assert counts == {"/a": chunks, "/b": len(written)}
+    found: Any = zarr.open_array(session.store, path="b", mode="r")
+    assert found[: len(written)].tolist() == written
 
 
 async def test_sessions_are_merged_in_nested_lists_and_in_both_spellings(repo: Repository) -> None:

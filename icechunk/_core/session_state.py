@@ -424,6 +424,22 @@ class SessionState:
             self.changes = merged
             return True
 
+    def adopt_at_once(self, base: Snapshot, merge: Callable[[ChangeSet], ChangeSet | None]) -> bool:
+        """Go on with what `merge` makes of the changes, while nobody records any: they wait until it is done.
+
+        Returns
+        -------
+        bool
+            False, and nothing has changed, when the base is another one by now, or `merge` gave None.
+        """
+        with self._lock:
+            self.check_writable()
+            merged = merge(self.changes.frozen()) if self.changes.base is base else None
+            if merged is None:
+                return False
+            self.changes = merged
+            return True
+
     @contextmanager
     def pickling_allowed(self) -> Iterator[None]:
         """Let pickles of the session be forks, for everybody who pickles it meanwhile."""

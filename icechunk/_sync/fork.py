@@ -10,6 +10,8 @@ before the parent is changed again, and the commit of the parent uses its manife
 from __future__ import annotations
 
 import warnings
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from icechunk._sync.flush import flush
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from icechunk._sync.assets import SyncAssets
+    from icechunk._core.change_set import ChangeSet
     from icechunk._core.merge import Contribution
     from icechunk._format.snapshot import Snapshot
     from icechunk.storage import Storage
@@ -34,6 +37,9 @@ DuplicateChunks = Literal["warn", "raise", "allow"]
 
 _MANY_CHUNKS = 16384
 """Forks with more recorded chunks than this are merged in a thread."""
+
+_ATTEMPTS_BESIDE_OTHERS = 2
+"""Merges that others may undo by writing into the session meanwhile, before they have to wait for one."""
 
 _STACK_LEVEL = 3
 
@@ -109,30 +115,54 @@ def merge_sessions(
         raise ValueError(f"duplicate_chunks must be 'warn', 'raise' or 'allow', not {duplicate_chunks!r}")
     state.check_writable()
     said = ""
-    while True:
+    for attempt in count():
         frozen = state.frozen()
         contributions = _contributions(state, storage, others)
         sizes = [table.count() for each in contributions for table in each.changes.chunks.values()]
-        if sum(sizes) > _MANY_CHUNKS:
-            merged = run_in_thread(merge_changes, frozen, contributions)
-        else:
-            merged = merge_changes(frozen, contributions)
-        if merged.twice and duplicate_chunks != "allow":
-            what = describe_twice(merged.twice)
-            if duplicate_chunks == "raise":
-                raise SessionStateError(f"{what}. Nothing was merged", ErrorKind.MERGE_FAILED)
-            if what != said:
-                # Before anything has changed, for those who turn warnings into errors.
-                warnings.warn(
-                    f'{what}. The last one counts. Pass `duplicate_chunks="allow"` if that is meant, '
-                    'or "raise" for an error',
-                    DuplicateChunkWarning,
-                    stacklevel=_STACK_LEVEL,
-                )
-                said = what
-        if state.adopt(frozen, merged.changes):
+        merge = partial(_merge, state, frozen, contributions, duplicate_chunks, said, attempt)
+        objection = run_in_thread(merge) if sum(sizes) > _MANY_CHUNKS else merge()
+        if objection is None:
             return
-        # Somebody wrote into the session meanwhile: once more, on top of that.
+        if objection != said:
+            # Before anything has changed, for those who turn warnings into errors.
+            warnings.warn(
+                f'{objection}. The last one counts. Pass `duplicate_chunks="allow"` if that is meant, '
+                'or "raise" for an error',
+                DuplicateChunkWarning,
+                stacklevel=_STACK_LEVEL,
+            )
+            said = objection
+        # Or else somebody wrote into the session meanwhile: once more, on top of that.
+
+
+def _merge(
+    state: SessionState,
+    frozen: ChangeSet,
+    contributions: list[Contribution],
+    duplicate_chunks: DuplicateChunks,
+    said: str,
+    attempt: int,
+) -> str | None:
+    """Merge and adopt; None when that is done, otherwise what to warn of first, or `said` to try again."""
+    objection = said
+
+    def merge(frozen: ChangeSet) -> ChangeSet | None:
+        nonlocal objection
+        merged = merge_changes(frozen, contributions)
+        if merged.twice and duplicate_chunks != "allow":
+            objection = describe_twice(merged.twice)
+            if duplicate_chunks == "raise":
+                raise SessionStateError(f"{objection}. Nothing was merged", ErrorKind.MERGE_FAILED)
+            if objection != said:
+                return None
+        return merged.changes
+
+    if attempt < _ATTEMPTS_BESIDE_OTHERS:
+        merged = merge(frozen)
+        done = merged is not None and state.adopt(frozen, merged)
+    else:
+        done = state.adopt_at_once(frozen.base, merge)
+    return None if done else objection
 
 
 def _contributions(state: SessionState, storage: Storage, others: Sequence[Other]) -> list[Contribution]:
