@@ -12,10 +12,6 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _ATTEMPTS = 20
 _PATIENCE = 0.05
@@ -28,28 +24,23 @@ _forking: dict[int, list[threading.Lock]] = {}
 
 
 class StateLock:
-    """A mutual exclusion lock for short sections, open again after a fork."""
+    """A mutual exclusion lock for short sections, open again after a fork.
 
-    __slots__ = ("__weakref__", "_lock")
+    Use it as ``with lock.held:``. That is a lock of the interpreter, which is entered in one step: methods of
+    ours in its place could be interrupted by Control-C with the lock taken and nobody there to release it.
+
+    Attributes
+    ----------
+    held : threading.Lock
+        Another one in each process.
+    """
+
+    __slots__ = ("__weakref__", "held")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.held = threading.Lock()
         with _registry:
             _locks.add(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-
-    def _open_again(self) -> None:
-        self._lock = threading.Lock()
 
 
 def _before_fork() -> None:
@@ -74,7 +65,7 @@ def _take_all(awaited: threading.Lock, taken: list[threading.Lock]) -> threading
             return first
         taken.append(first)
     for each in list(_locks):
-        lock = each._lock
+        lock = each.held
         if lock is awaited:
             continue
         if not lock.acquire(timeout=_PATIENCE):
@@ -93,7 +84,7 @@ def _after_fork_in_child() -> None:
     _registry = threading.Lock()
     _forking.clear()
     for lock in list(_locks):
-        lock._open_again()
+        lock.held = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

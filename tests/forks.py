@@ -408,9 +408,9 @@ def whole_sections(place: str) -> None:
     entered, left = [0], [0]
 
     def nest() -> None:
-        with outer:
+        with outer.held:
             entered[0] += 1
-            with inner:
+            with inner.held:
                 left[0] += 1
 
     def is_whole() -> None:

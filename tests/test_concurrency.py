@@ -346,7 +346,7 @@ def test_showing_a_store_or_session_waits_for_nobody() -> None:
         assert session.store == session.store
         hash(session.store)
 
-    with session._state._lock, repo._cache._lock:
+    with session._state._lock.held, repo._cache._lock.held:
         at_once(show, show)
     assert len(shown) == 30
 

@@ -345,7 +345,7 @@ def test_showing_waits_for_no_writer() -> None:
     repo, session = opened(icechunk.in_memory_storage())
     show = showing(repo, repo.storage, session, session.store)
     before = show()
-    with session._state._lock, repo._cache._lock:
+    with session._state._lock.held, repo._cache._lock.held:
         assert at_once(show, show) == [before, before]
 
 

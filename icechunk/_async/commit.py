@@ -245,11 +245,8 @@ async def _commit_onto_branch_async(
             raise ConflictError(
                 error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
             ) from error
-        except BaseException:  # an interruption, too, may come after the write
-            state.doubt(flushed.snapshot)
-            raise
 
-    await _land_async(state, assets, flushed, move_async)
+    await _land_async(state, assets, flushed, move_async, is_commit=True)
 
 
 async def _landed_before_async(state: SessionState, assets: AsyncAssets, branch: str) -> Snapshot | None:
@@ -287,13 +284,25 @@ async def _record_async(
 
 
 async def _land_async(
-    state: SessionState, assets: AsyncAssets, flushed: Flushed, move_async: Callable[[], Awaitable[None]]
+    state: SessionState,
+    assets: AsyncAssets,
+    flushed: Flushed,
+    move_async: Callable[[], Awaitable[None]],
+    *,
+    is_commit: bool = False,
 ) -> None:
     """Make a snapshot known, and the session a view of it, both or neither."""
 
     async def land_async() -> None:
-        await move_async()
-        state.committed(flushed.snapshot)
+        try:
+            await move_async()
+            state.committed(flushed.snapshot)
+        except ConflictError:
+            raise
+        except BaseException:  # an interruption, too, may come after the write
+            if is_commit:
+                state.doubt(flushed.snapshot)
+            raise
         for manifest_id in flushed.superseded:
             assets.cache.manifests.discard(manifest_id)
 

@@ -46,7 +46,7 @@ class WeightedCache(Generic[K, V]):
         if entry is None:
             return None
         if key != self._newest:  # what is asked for again and again costs one lookup
-            with self._lock:
+            with self._lock.held:
                 if key in self._entries:
                     self._entries.move_to_end(key)
                     self._newest = key
@@ -56,7 +56,7 @@ class WeightedCache(Generic[K, V]):
         """Keep `value`, and let go of what no longer fits beside it."""
         if weight > self.capacity:
             return
-        with self._lock:
+        with self._lock.held:
             former = self._entries.pop(key, None)
             if former is not None:
                 self.weight -= former[1]
@@ -69,7 +69,7 @@ class WeightedCache(Generic[K, V]):
 
     def discard(self, key: K) -> None:
         """Let go of `key` if it is kept."""
-        with self._lock:
+        with self._lock.held:
             former = self._entries.pop(key, None)
             if former is not None:
                 self.weight -= former[1]

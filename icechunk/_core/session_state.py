@@ -148,7 +148,7 @@ class SessionState:
     def set_document(self, path: str, document: bytes, new_id: Callable[[], bytes]) -> None:
         """Create a node, or give an existing one a new `zarr.json`."""
         parsed = parse_node_document(document, self.spec_version)
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             existing = self.find(path)
             if existing is None:
@@ -188,7 +188,7 @@ class SessionState:
 
     def delete_node(self, path: str) -> None:
         """Delete a node and, for a group, everything below it. Missing nodes are fine."""
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             node = self.find(path)
             if node is None:
@@ -202,7 +202,7 @@ class SessionState:
 
     def clear(self) -> None:
         """Delete every node."""
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             for node in list(self.nodes()):
                 if node.path in self.changes.new_nodes:
@@ -223,7 +223,7 @@ class SessionState:
                 "nodes of a repository of spec version 1 cannot be moved: upgrade the repository first",
                 ErrorKind.UNSUPPORTED_SPEC_VERSION,
             )
-        with self._lock:
+        with self._lock.held:
             self.check_open()
             if self.mode is not SessionMode.rearrange:
                 raise SessionStateError(
@@ -300,7 +300,7 @@ class SessionState:
 
     def record_chunk(self, path: str, coordinates: Coordinates, reference: ChunkRef) -> None:
         """Record that a chunk has been written."""
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             node = self.check_chunk_writable(path, coordinates)
             self.changes.table(node).recent[coordinates] = reference
@@ -313,7 +313,7 @@ class SessionState:
         InvalidInputError
             Kind `invalid-chunk-index`, and nothing is recorded: one of them is outside the grid.
         """
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             self.changes.table(self.check_columns(path, references)).add_columns(references)
 
@@ -330,7 +330,7 @@ class SessionState:
 
     def record_removal(self, node: Node, coordinates: Coordinates, *, in_base: bool) -> None:
         """Record that a chunk is gone; `in_base` says whether the base snapshot has it."""
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             now = self.find(node.path)
             if now is None or now.id != node.id:
@@ -354,7 +354,7 @@ class SessionState:
         bool
             False, and nothing has changed, when somebody changed the array or its chunks since.
         """
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             if self.changes is not changes or self.find(node.path) != node:
                 return False
@@ -366,20 +366,20 @@ class SessionState:
 
     def chunk_changes(self, node: Node, changes: ChangeSet) -> tuple[ChunkRefs, NDArray[np.uint32]] | None:
         """References and removals of an array in a change set, as columns; None when there are none."""
-        with self._lock:
+        with self._lock.held:
             table = changes.chunks.get(node.id)
             return table.changes() if table else None
 
     def read_changes(self) -> tuple[ChangeSet, dict[bytes, NDArray[np.uint32]]]:
         """A copy of the change set, and the changed coordinates of each array by node id."""
-        with self._lock:
+        with self._lock.held:
             return self.changes.copy(), dict(self.changes.changed_chunks())
 
     # Forks
 
     def frozen(self) -> ChangeSet:
         """The changes as they are now, never to be changed; the same object while nothing is recorded."""
-        with self._lock:
+        with self._lock.held:
             if self._frozen is None or not self.changes.is_same(self._frozen):
                 self._frozen = self.changes.frozen()
             return self._frozen
@@ -393,7 +393,7 @@ class SessionState:
 
     def add_fork_point(self, snapshot: Snapshot, frozen: ChangeSet) -> None:
         """Remember a snapshot that shows the session with the changes that `frozen` returned."""
-        with self._lock:
+        with self._lock.held:
             if frozen.base is not self.snapshot:
                 return
             self._shown = frozen, snapshot
@@ -417,7 +417,7 @@ class SessionState:
         bool
             False, and nothing has changed, when somebody recorded a change since `frozen`.
         """
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             if not self.changes.is_same(frozen):
                 return False
@@ -432,7 +432,7 @@ class SessionState:
         bool
             False, and nothing has changed, when the base is another one by now, or `merge` gave None.
         """
-        with self._lock:
+        with self._lock.held:
             self.check_writable()
             merged = merge(self.changes.frozen()) if self.changes.base is base else None
             if merged is None:
@@ -443,12 +443,12 @@ class SessionState:
     @contextmanager
     def pickling_allowed(self) -> Iterator[None]:
         """Let pickles of the session be forks, for everybody who pickles it meanwhile."""
-        with self._lock:
+        with self._lock.held:
             self._pickling += 1
         try:
             yield
         finally:
-            with self._lock:
+            with self._lock.held:
                 self._pickling -= 1
 
     @property
@@ -488,13 +488,13 @@ class SessionState:
 
     def discard_changes(self) -> None:
         """Forget everything that was recorded."""
-        with self._lock:
+        with self._lock.held:
             self.check_open()
             self._start(ChangeSet(self.snapshot))
 
     def has_changes(self) -> bool:
         """Whether a commit would contain anything."""
-        with self._lock:
+        with self._lock.held:
             return not self.changes.is_empty()
 
     @contextmanager
@@ -506,16 +506,18 @@ class SessionState:
         SessionStateError
             Kind `commit-not-allowed`: the session is being committed or rebased.
         """
-        with self._lock:
-            if self._sealed_in == os.getpid():
-                raise SessionStateError(
-                    "another commit or rebase of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
-                )
-            self._sealed_in = os.getpid()
+        ours = False
         try:
+            with self._lock.held:
+                if self._sealed_in == os.getpid():
+                    raise SessionStateError(
+                        "another commit or rebase of this session is under way", ErrorKind.COMMIT_NOT_ALLOWED
+                    )
+                self._sealed_in = os.getpid()
+                ours = True
             yield self.changes
         finally:
-            with self._lock:
+            if ours:
                 self._sealed_in = None
 
     def require_branch(self) -> str:
@@ -542,7 +544,7 @@ class SessionState:
 
     def rebased(self, changes: ChangeSet) -> None:
         """Go on with other changes on another base."""
-        with self._lock:
+        with self._lock.held:
             written = self.written
             self._start(changes)
             self.written = written  # for the next attempt of the commit
@@ -560,10 +562,10 @@ class SessionState:
 
     def committed(self, snapshot: Snapshot) -> None:
         """End a commit that landed: the session becomes a read-only view of it."""
-        with self._lock:
+        with self._lock.held:
+            self._start(ChangeSet(snapshot))  # first: who is interrupted here has a session on its tip
             self.branch = None
             self.mode = SessionMode.readonly
-            self._start(ChangeSet(snapshot))
 
     def _start(self, changes: ChangeSet) -> None:
         """Go on with other changes, which no fork knows of."""

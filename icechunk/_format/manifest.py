@@ -131,7 +131,7 @@ class Manifest:
             return found
         if not keep:
             return _decode_refs(self._reader, *array, self._dictionary)
-        with self._lock:
+        with self._lock.held:
             found = self._decoded.get(node_id)
             if found is None:
                 found = self._decoded[node_id] = _decode_refs(self._reader, *array, self._dictionary)

@@ -75,7 +75,7 @@ class AssetCache:
         self.repo_info: tuple[RepoInfo, Version] | None = None
         self._lock = StateLock()
         self._made: dict[object, Any] = {}
-        with _here_lock:
+        with _here_lock.held:
             _here.add(self)
 
     def __reduce__(self) -> tuple[Any, tuple[Storage, Settings]]:
@@ -85,13 +85,13 @@ class AssetCache:
         """The object of this repository that goes by `key`, made on first use."""
         made = self._made.get(key)
         if made is None:
-            with self._lock:
+            with self._lock.held:
                 made = self._made.setdefault(key, make())
         return made  # type: ignore[no-any-return]  # one type for each key, by convention of the callers
 
 
 def _find_or_make(storage: Storage, settings: Settings) -> AssetCache:
-    with _here_lock:
+    with _here_lock.held:
         candidates = list(_here)
     same = (each for each in candidates if each.storage == storage and each.settings == settings)
     return next(same, None) or AssetCache(storage, settings)

@@ -176,20 +176,20 @@ class SingleFlight(Generic[Key, Result]):
             flight = self._flights.get(own)
             if flight is None:
                 mine = _take_off()
-                flight = self._flights.setdefault(own, mine)
-                if flight is mine:
-                    break
+                # An interruption may come between any two of these steps, and has to abandon the flight.
+                try:
+                    flight = self._flights.setdefault(own, mine)
+                    if flight is mine:
+                        result = fetch()
+                        self._land(own, mine).set_result(result)
+                        return result
+                except BaseException as error:
+                    self._land(own, mine, error)
+                    raise
             try:
                 return flight.result()
             except Abandoned:
                 continue
-        try:
-            result = fetch()
-        except BaseException as error:
-            self._land(own, mine, error)
-            raise
-        self._land(own, mine).set_result(result)
-        return result
 
     def _land(
         self,
@@ -198,8 +198,9 @@ class SingleFlight(Generic[Key, Result]):
         error: BaseException | None = None,
     ) -> Future[Result]:
         """Take the flight off the board; what is not an ordinary error abandons it."""
-        self._flights.pop(own, None)
-        if error is not None:
+        if self._flights.get(own) is mine:
+            del self._flights[own]
+        if error is not None and not mine.done():
             mine.set_exception(error if isinstance(error, Exception) else Abandoned())
         return mine
 

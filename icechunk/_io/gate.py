@@ -12,7 +12,7 @@ import asyncio
 import os
 from collections import deque
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from icechunk._locks import StateLock
@@ -36,83 +36,81 @@ class RequestGate:
     2
     """
 
-    __slots__ = ("_line", "_lock", "_process", "limit", "under_way")
+    __slots__ = ("_inside", "_line", "_lock", "_process", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.under_way = 0
-        self._line: deque[Future[None]] = deque()
+        self._inside: set[_Visit] = set()
+        self._line: deque[_Visit] = deque()
         self._lock = StateLock()
         self._process = os.getpid()
+
+    @property
+    def under_way(self) -> int:
+        """How many have a place."""
+        return len(self._inside)
 
     @asynccontextmanager
     async def passing_async(self, patience: float | None = None) -> AsyncIterator[None]:
         """Hold a place while the block runs; with `patience`, go without one after so many seconds."""
-        ticket = self._enter()
-        passed = True
-        if ticket is not None:
-            try:
-                async with asyncio.timeout(patience):
-                    await asyncio.wrap_future(ticket)
-            except TimeoutError:
-                self._give_up(ticket)
-                passed = False
-            except BaseException:
-                self._give_up(ticket)
-                raise
+        visit = _Visit()
         try:
+            self._enter(visit)
+            if visit.ticket is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(patience):
+                        await asyncio.wrap_future(visit.ticket)
             yield
         finally:
-            if passed:
-                self._leave()
+            self._leave(visit)
 
     @contextmanager
     def passing(self, patience: float | None = None) -> Iterator[None]:
         """Hold a place while the block runs; with `patience`, go without one after so many seconds."""
-        ticket = self._enter()
-        passed = True
-        if ticket is not None:
-            try:
-                ticket.result(patience)
-            except TimeoutError:
-                self._give_up(ticket)
-                passed = False
-            except BaseException:
-                self._give_up(ticket)
-                raise
+        visit = _Visit()
         try:
+            self._enter(visit)
+            if visit.ticket is not None:
+                with suppress(TimeoutError):
+                    visit.ticket.result(patience)
             yield
         finally:
-            if passed:
-                self._leave()
+            self._leave(visit)
 
-    def _enter(self) -> Future[None] | None:
+    def _enter(self, visit: _Visit) -> None:
         """Take a place, or a ticket for one."""
-        with self._lock:
+        with self._lock.held:
             if self._process != os.getpid():
                 self._process = os.getpid()
-                self.under_way = 0
+                self._inside.clear()
                 self._line.clear()
-            if self.under_way < self.limit:
-                self.under_way += 1
-                return None
-            ticket: Future[None] = Future()
-            self._line.append(ticket)
-            return ticket
+            if len(self._inside) < self.limit:
+                self._inside.add(visit)
+            else:
+                visit.ticket = Future()
+                self._line.append(visit)
 
-    def _leave(self) -> None:
-        """Hand the place to the first in line that still waits."""
-        while True:
-            with self._lock:
-                if not self._line:
-                    self.under_way -= 1
-                    return
-                ticket = self._line.popleft()
-            if ticket.set_running_or_notify_cancel():
-                ticket.set_result(None)
-                return
+    def _leave(self, visit: _Visit) -> None:
+        """Leave the line, or hand the place, if there is one, to the first in line that still waits."""
+        called = None
+        with self._lock.held:
+            if visit in self._inside:
+                self._inside.remove(visit)
+                while self._line and called is None:
+                    first = self._line.popleft()
+                    if first.ticket is not None and first.ticket.set_running_or_notify_cancel():
+                        self._inside.add(first)
+                        called = first.ticket
+            elif visit.ticket is not None:
+                visit.ticket.cancel()
+        if called is not None:
+            called.set_result(None)
 
-    def _give_up(self, ticket: Future[None]) -> None:
-        """Leave the line; a place that was handed over meanwhile goes on to the next."""
-        if not ticket.cancel():
-            self._leave()
+
+class _Visit:
+    """One who has a place, or waits for one with a ticket: known from before it has either to its end."""
+
+    __slots__ = ("ticket",)
+
+    def __init__(self) -> None:
+        self.ticket: Future[None] | None = None

@@ -19,13 +19,13 @@ _lock = StateLock()
 
 def write(objects: MemoryObjects, key: str, data: bytes) -> Version:
     """Write over whatever is there."""
-    with _lock:
+    with _lock.held:
         return _write_locked(objects, key, data)
 
 
 def write_if(objects: MemoryObjects, key: str, data: bytes, expected: Version | None) -> Version:
     """Write only if the version is `expected`, or with None only if there is no such object."""
-    with _lock:
+    with _lock.held:
         found = objects.entries.get(key)
         if (None if found is None else found.version()) != expected:
             raise PreconditionFailed(key)
@@ -34,7 +34,7 @@ def write_if(objects: MemoryObjects, key: str, data: bytes, expected: Version | 
 
 def infos(objects: MemoryObjects, prefix: str) -> list[StorageObjectInfo]:
     """What is stored in a directory (empty: everywhere), as it is at one moment."""
-    with _lock:
+    with _lock.held:
         entries = list(objects.entries.items())
     directory = prefix.rstrip("/") + "/" if prefix else ""
     return [found.info(key) for key, found in entries if key.startswith(directory)]
@@ -42,7 +42,7 @@ def infos(objects: MemoryObjects, prefix: str) -> list[StorageObjectInfo]:
 
 def delete(objects: MemoryObjects, keys: Iterable[str]) -> None:
     """Forget objects, if they are there."""
-    with _lock:
+    with _lock.held:
         for key in keys:
             objects.entries.pop(key, None)
 

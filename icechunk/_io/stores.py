@@ -71,7 +71,7 @@ class Clients:
         if made is not None and made[0] == os.getpid():
             return made
         _use_runtime()
-        with self._lock:
+        with self._lock.held:
             if self._made is None or self._made[0] != os.getpid():
                 self._made = (os.getpid(), *_open(self._storage, self._settings, self._user_agent))
             return self._made

@@ -246,11 +246,8 @@ def _commit_onto_branch(
             raise ConflictError(
                 error.expected_parent, error.actual_parent, kind=ErrorKind.COMMIT_CONFLICT
             ) from error
-        except BaseException:  # an interruption, too, may come after the write
-            state.doubt(flushed.snapshot)
-            raise
 
-    _land(state, assets, flushed, move)
+    _land(state, assets, flushed, move, is_commit=True)
 
 
 def _landed_before(state: SessionState, assets: SyncAssets, branch: str) -> Snapshot | None:
@@ -288,13 +285,25 @@ def _record(
 
 
 def _land(
-    state: SessionState, assets: SyncAssets, flushed: Flushed, move: Callable[[], None]
+    state: SessionState,
+    assets: SyncAssets,
+    flushed: Flushed,
+    move: Callable[[], None],
+    *,
+    is_commit: bool = False,
 ) -> None:
     """Make a snapshot known, and the session a view of it, both or neither."""
 
     def land() -> None:
-        move()
-        state.committed(flushed.snapshot)
+        try:
+            move()
+            state.committed(flushed.snapshot)
+        except ConflictError:
+            raise
+        except BaseException:  # an interruption, too, may come after the write
+            if is_commit:
+                state.doubt(flushed.snapshot)
+            raise
         for manifest_id in flushed.superseded:
             assets.cache.manifests.discard(manifest_id)
 

@@ -195,7 +195,7 @@ class Faults:
 
     def clear(self) -> None:
         """Forget all plans and calls."""
-        with self._lock:
+        with self._lock.held:
             self._plans.clear()
             self.calls.clear()
             self.most_at_once = self._under_way
@@ -203,10 +203,10 @@ class Faults:
     def begin(self, operation: str, key: str) -> float:
         """Note a call, do what is planned before it, and return how long it should wait."""
         call = Call(operation, key)
-        with self._lock:
+        with self._lock.held:
             self.calls.append(call)
         seconds = self._carry_out(call, "before")
-        with self._lock:
+        with self._lock.held:
             self._under_way += 1
             self.most_at_once = max(self.most_at_once, self._under_way)
         return seconds
@@ -217,11 +217,11 @@ class Faults:
 
     def end(self) -> None:
         """Note that a call is over."""
-        with self._lock:
+        with self._lock.held:
             self._under_way -= 1
 
     def _carry_out(self, call: Call, moment: Moment) -> float:
-        with self._lock:
+        with self._lock.held:
             plans = [plan for plan in self._plans if plan.applies(call, moment)]
         for plan in plans:
             if plan.action is not None:
