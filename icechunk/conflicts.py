@@ -149,7 +149,8 @@ class ConflictSolver(Protocol):
     that we delete                          deleted too              below it
     NewNodeInInvalidGroup, else                                      our new nodes there go
     MoveOperationCannotBeRebased                                     our move is left out, where
-                                                                     it is about one
+                                                                     it is about one; so are
+                                                                     those that go on from it
     ======================================  =======================  ============================
 
     A node that we delete is deleted once: when they have made another one in its place, that stays

@@ -382,11 +382,15 @@ class Session:
         """Make the moves anew on top of another snapshot."""
         tree = theirs.tree
         found: Found = set()
+        missed: Tree = {}  # where what we moved would be, had the move been possible
         for source, target in self.moves:
-            if move_refusal(tree, source, target) is None:
-                tree = moved(tree, source, target)
+            meant = missed.keys().isdisjoint([source, *above(source)])
+            if meant and move_refusal(tree, source, target) is None:
+                tree, missed = moved(tree, source, target), moved(missed, source, target)
             else:
                 found.add((ConflictType.MoveOperationCannotBeRebased, source, ()))
+                missed = {path: each for path, each in missed.items() if source not in [path, *above(path)]}
+                missed[target] = Node(0, b"", None)
         if found:
             raise Conflicting(theirs.id, found)
         self.tree = dict(tree)

@@ -396,15 +396,31 @@ _SETTLERS: dict[
 
 
 def _replayed(changes: ChangeSet, theirs: Snapshot, solver: ConflictSolver | None) -> ChangeSet:
-    """The same moves, made anew on top of a snapshot."""
+    """The same moves, made anew on top of a snapshot.
+
+    Where a move was not possible there may be a node of theirs in its target: a later move from there
+    was not meant for it, and is not possible either.
+    """
     other = ChangeSet(theirs)
     conflicts = []
+    missed: set[str] = set()
     for source, target in changes.moves:
-        try:
-            move_node(other, source, target)
-        except IcechunkError:
+        meant = missed.isdisjoint([source, *paths_above(source)])
+        if meant and _is_moved(other, source, target):
+            missed = {target + path[len(source) :] if is_inside(path, source) else path for path in missed}
+        else:
             conflicts.append(Conflict(ConflictType.MoveOperationCannotBeRebased, source))
+            missed = {path for path in missed if path != source and not is_inside(path, source)} | {target}
     for conflict in conflicts:
         if solver is None or selected(solver, conflict) is not _THEIRS:
             raise Unsolved(conflicts)
     return other
+
+
+def _is_moved(changes: ChangeSet, source: str, target: str) -> bool:
+    """Move a node if that is possible, and say whether it was."""
+    try:
+        move_node(changes, source, target)
+    except IcechunkError:
+        return False
+    return True

@@ -356,11 +356,29 @@ IMPOSSIBLE: dict[str, tuple[list[Edit], Moves, list[str], Moves]] = {
         ["/a"],
         [("/bare", "/b")],
     ),
-    "a step of a chain is taken": (
+    "a step of a chain is taken, by what we never meant to move": (
         [("t/zarr.json", group())],
         [("/a", "/t"), ("/t", "/b")],
-        ["/a"],
-        [("/t", "/b")],
+        ["/a", "/t"],
+        [],
+    ),
+    "what is below a step that is taken is not meant either": (
+        [("t/zarr.json", group()), ("t/a/zarr.json", array(1))],
+        [("/g", "/t"), ("/t/a", "/b"), ("/a", "/x")],
+        ["/g", "/t/a"],
+        [("/a", "/x")],
+    ),
+    "a step that is taken moves with its group": (
+        [("g/t/zarr.json", group())],
+        [("/a", "/g/t"), ("/g", "/n"), ("/n/t", "/b")],
+        ["/a", "/n/t"],
+        [("/g", "/n")],
+    ),
+    "a place that was left is free again": (
+        [("a/zarr.json", None)],
+        [("/a", "/t"), ("/t", "/b"), ("/bare", "/t"), ("/t", "/x")],
+        ["/a", "/t"],
+        [("/bare", "/x")],
     ),
     "a chain has no beginning": ([("a/zarr.json", None)], [("/a", "/t"), ("/t", "/b")], ["/a", "/t"], []),
 }
