@@ -12,6 +12,7 @@ from icechunk._core.change_set import with_manifests
 from icechunk._core.ids import id_text
 from icechunk._core.transaction_log import merge_logs, node_ids
 from icechunk._exceptions import ErrorKind, InternalError
+from icechunk._format.metadata import plain_properties
 from icechunk._format.transaction_log import Move, TransactionLog
 
 if TYPE_CHECKING:
@@ -122,8 +123,16 @@ def amended_log(previous: TransactionLog, snapshot_id: bytes, changes: ChangeSet
 def commit_properties(
     defaults: Mapping[str, object], given: Mapping[str, object] | None
 ) -> dict[str, object]:
-    """The metadata of a commit: what the repository adds to every commit, overlaid with the call's."""
-    return {**defaults, **(given or {})}
+    """The metadata of a commit: what the repository adds to every commit, overlaid with the call's.
+
+    It is a copy, and refused at once where it cannot be stored.
+
+    Raises
+    ------
+    TypeError, InvalidInputError
+        As in `encode_properties`.
+    """
+    return {**defaults, **({} if given is None else plain_properties(given))}
 
 
 def with_rebase_attempts(properties: Mapping[str, object], attempts: int) -> dict[str, object]:

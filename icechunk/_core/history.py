@@ -9,6 +9,7 @@ from icechunk import ops
 from icechunk._core.arguments import require_text
 from icechunk._core.ids import id_text, parse_id
 from icechunk._core.repo_updates import FEATURE_FLAGS, feature_setting
+from icechunk._format.metadata import plain_properties
 from icechunk._format.repo_info import UPDATE_FIELDS, Availability, RepoStatus, SnapshotEntry, UpdateKind
 from icechunk.snapshots import ManifestFileInfo, SnapshotInfo
 from icechunk.types import RepoAvailability
@@ -50,7 +51,7 @@ def entry_of(snapshot: Snapshot) -> SnapshotEntry:
         parent_id=snapshot.parent_id,
         flushed_at=snapshot.flushed_at,
         message=snapshot.message,
-        metadata=snapshot.metadata,
+        metadata=plain_properties(snapshot.metadata),  # users get it, and the snapshot is cached
     )
 
 

@@ -7,6 +7,7 @@ from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from icechunk._exceptions import ErrorKind, FormatError
+from icechunk._format.metadata import plain_properties
 from icechunk.display import Form, Listed, Unfolded, text
 from icechunk.types import SpecVersion
 
@@ -115,9 +116,16 @@ class RepositoryState(Listed, ABC, Generic[SessionType]):
         Parameters
         ----------
         metadata : dict of str to any
-            Properties of JSON's types.
+            Properties of JSON's types. They are copied.
+
+        Raises
+        ------
+        TypeError
+            A value has no counterpart in JSON.
+        InvalidInputError
+            Kind `bad-metadata`: nested too deep, or text that cannot be stored.
         """
-        self._commit_metadata = dict(metadata)
+        self._commit_metadata = plain_properties(metadata)
 
     def default_commit_metadata(self) -> dict[str, Any]:
         """The properties that each commit gets.
@@ -126,7 +134,7 @@ class RepositoryState(Listed, ABC, Generic[SessionType]):
         -------
         dict of str to any
         """
-        return dict(self._commit_metadata)
+        return plain_properties(self._commit_metadata)
 
     def _require_spec_2(self) -> None:
         """Refuse what repositories of spec 1 have no place for.

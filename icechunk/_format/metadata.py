@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 _MESSAGE_PACK = msgspec.msgpack.Encoder(order="sorted")
 
 
+def plain_properties(properties: Mapping[str, object]) -> dict[str, Any]:
+    """Properties in the data model of JSON, as a copy that shares nothing with them.
+
+    Raises
+    ------
+    TypeError, InvalidInputError
+        As in `encode_properties`.
+    """
+    plain = json_value(properties)
+    if not isinstance(plain, dict):
+        raise TypeError(f"properties are a dict of names and values, not {properties!r}")
+    return plain
+
+
 def encode_properties(properties: Mapping[str, object], spec_version: int) -> list[tuple[str, bytes]]:
     """Names and encoded values of properties, sorted by the UTF-8 bytes of the names.
 
@@ -47,9 +61,7 @@ def encode_properties(properties: Mapping[str, object], spec_version: int) -> li
     >>> encode_properties({"b": None, "a": {"is_root": True}}, 1)
     [('a', b'\\x81\\xa7is_root\\xc3'), ('b', b'\\xc0')]
     """
-    plain = json_value(properties)
-    if not isinstance(plain, dict):
-        raise TypeError(f"properties are a dict of names and values, not {properties!r}")
+    plain = plain_properties(properties)
     encode = _MESSAGE_PACK.encode if spec_version == 1 else flexbuffers.dumps_plain
     # Texts sort by code points, which is the order of their UTF-8 bytes.
     return [(name, encode(plain[name])) for name in sorted(plain)]

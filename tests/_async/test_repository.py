@@ -262,6 +262,43 @@ async def test_default_commit_metadata_async(storage: icechunk.Storage, spec_ver
     assert (await repo.lookup_snapshot_async(plain)).metadata == {}
 
 
+async def test_metadata_that_cannot_be_stored_is_refused_before_work_is_lost_async(spec_version: int) -> None:
+    """Not by the commit at the end of a session, and not after manifests have been written."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    nonsense: Any
+    for nonsense in ({"a": object()}, {1: 2}, ["a"], "a", None):
+        with pytest.raises(TypeError):
+            repo.set_default_commit_metadata(nonsense)
+        assert repo.default_commit_metadata() == {}
+    session = await repo.writable_session_async("main")
+    faults.clear()
+    for nonsense in ({"a": object()}, {1: 2}, ["a"], []):
+        for verb in (session.commit_async, session.amend_async, session.flush_async):
+            with pytest.raises(TypeError):
+                await verb("nonsense", metadata=nonsense)
+    assert faults.count("*") == 0
+
+
+async def test_metadata_of_commits_is_copied_async(storage: icechunk.Storage, spec_version: int) -> None:
+    """What users do to their dicts afterwards, or to those that they got, changes no history."""
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    defaults: dict[str, Any] = {"who": {"names": ["me"]}}
+    repo.set_default_commit_metadata(defaults)
+    session = await repo.writable_session_async("main")
+    defaults["who"]["names"].append("you")
+    repo.default_commit_metadata()["who"]["names"].append("them")
+    tip = await session.commit_async("write", {"n": [1]}, allow_empty=True)
+    expected = {"who": {"names": ["me"]}, "n": [1]}
+    found = await repo.lookup_snapshot_async(tip)
+    found.metadata["n"].append(2)
+    async for each in repo.async_ancestry(branch="main"):
+        each.metadata["new"] = True
+    assert repo.default_commit_metadata() == {"who": {"names": ["me"]}}
+    assert (await repo.lookup_snapshot_async(tip)).metadata == expected
+
+
 async def test_configuration_is_stored_and_overlaid_async(
     storage: icechunk.Storage, spec_version: int
 ) -> None:

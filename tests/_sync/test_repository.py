@@ -263,6 +263,43 @@ def test_default_commit_metadata(storage: icechunk.Storage, spec_version: int) -
     assert (repo.lookup_snapshot(plain)).metadata == {}
 
 
+def test_metadata_that_cannot_be_stored_is_refused_before_work_is_lost(spec_version: int) -> None:
+    """Not by the commit at the end of a session, and not after manifests have been written."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = Repository.create(storage, spec_version=spec_version)
+    nonsense: Any
+    for nonsense in ({"a": object()}, {1: 2}, ["a"], "a", None):
+        with pytest.raises(TypeError):
+            repo.set_default_commit_metadata(nonsense)
+        assert repo.default_commit_metadata() == {}
+    session = repo.writable_session("main")
+    faults.clear()
+    for nonsense in ({"a": object()}, {1: 2}, ["a"], []):
+        for verb in (session.commit, session.amend, session.flush):
+            with pytest.raises(TypeError):
+                verb("nonsense", metadata=nonsense)
+    assert faults.count("*") == 0
+
+
+def test_metadata_of_commits_is_copied(storage: icechunk.Storage, spec_version: int) -> None:
+    """What users do to their dicts afterwards, or to those that they got, changes no history."""
+    repo = Repository.create(storage, spec_version=spec_version)
+    defaults: dict[str, Any] = {"who": {"names": ["me"]}}
+    repo.set_default_commit_metadata(defaults)
+    session = repo.writable_session("main")
+    defaults["who"]["names"].append("you")
+    repo.default_commit_metadata()["who"]["names"].append("them")
+    tip = session.commit("write", {"n": [1]}, allow_empty=True)
+    expected = {"who": {"names": ["me"]}, "n": [1]}
+    found = repo.lookup_snapshot(tip)
+    found.metadata["n"].append(2)
+    for each in repo.ancestry(branch="main"):
+        each.metadata["new"] = True
+    assert repo.default_commit_metadata() == {"who": {"names": ["me"]}}
+    assert (repo.lookup_snapshot(tip)).metadata == expected
+
+
 def test_configuration_is_stored_and_overlaid(
     storage: icechunk.Storage, spec_version: int
 ) -> None:
