@@ -8,7 +8,7 @@ from icechunk._async.arrays import AsyncArrays
 from icechunk._async.commit import amend_session_async, commit_session_async, flush_session_async
 from icechunk._async.fork import Other, fork_session_async, merge_sessions_async
 from icechunk._async.rebase import rebase_session_async
-from icechunk._core.arguments import require_text
+from icechunk._core.arguments import require_text, tries
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
 from icechunk._core.session_base import SessionBase
@@ -65,7 +65,7 @@ class AsyncSession(AsyncArrays):
             What to do when somebody else committed to the branch first: rebase with this solver
             and try again. Without it the commit fails.
         rebase_tries : int, default 1000
-            How many rebases at most.
+            How many rebases at most; with 0 there is none.
         allow_empty : bool, default False
             Whether to commit without changes.
 
@@ -92,7 +92,9 @@ class AsyncSession(AsyncArrays):
             `unsupported-operation-for-version`: the repository was of spec 1 when the session was
             opened, and has been upgraded since.
         TypeError
-            `rebase_with` is no solver.
+            `rebase_with` is no solver, or `metadata` cannot be stored.
+        OverflowError
+            `rebase_tries` is negative.
         """
         if rebase_with is not None:
             require_solver(rebase_with)
@@ -105,7 +107,7 @@ class AsyncSession(AsyncArrays):
             properties,
             allow_empty=allow_empty,
             solver=rebase_with,
-            tries=rebase_tries,
+            tries=tries(rebase_tries),
         )
 
     async def amend_async(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 from icechunk.storage import Storage
 
 
@@ -25,6 +27,25 @@ def require_text(**arguments: object) -> None:
     for name, value in arguments.items():
         if not isinstance(value, str):
             raise TypeError(f"{name} must be of type str, not {value!r}")
+
+
+def tries(rebase_tries: int) -> int:
+    """How many rebases a commit may make.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    OverflowError
+        It is negative: that could be meant as any number, or as none.
+    """
+    try:
+        number = index(rebase_tries)
+    except TypeError:
+        raise TypeError(f"rebase_tries must be an integer, not {rebase_tries!r}") from None
+    if number < 0:
+        raise OverflowError(f"rebase_tries must be 0 or more, not {number}")
+    return number
 
 
 def require_storage(candidate: object) -> None:

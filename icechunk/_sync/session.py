@@ -9,7 +9,7 @@ from icechunk._sync.arrays import SyncArrays
 from icechunk._sync.commit import amend_session, commit_session, flush_session
 from icechunk._sync.fork import Other, fork_session, merge_sessions
 from icechunk._sync.rebase import rebase_session
-from icechunk._core.arguments import require_text
+from icechunk._core.arguments import require_text, tries
 from icechunk._core.commit_plan import commit_properties
 from icechunk._core.paths import node_path
 from icechunk._core.session_base import SessionBase
@@ -66,7 +66,7 @@ class SyncSession(SyncArrays):
             What to do when somebody else committed to the branch first: rebase with this solver
             and try again. Without it the commit fails.
         rebase_tries : int, default 1000
-            How many rebases at most.
+            How many rebases at most; with 0 there is none.
         allow_empty : bool, default False
             Whether to commit without changes.
 
@@ -93,7 +93,9 @@ class SyncSession(SyncArrays):
             `unsupported-operation-for-version`: the repository was of spec 1 when the session was
             opened, and has been upgraded since.
         TypeError
-            `rebase_with` is no solver.
+            `rebase_with` is no solver, or `metadata` cannot be stored.
+        OverflowError
+            `rebase_tries` is negative.
         """
         if rebase_with is not None:
             require_solver(rebase_with)
@@ -106,7 +108,7 @@ class SyncSession(SyncArrays):
             properties,
             allow_empty=allow_empty,
             solver=rebase_with,
-            tries=rebase_tries,
+            tries=tries(rebase_tries),
         )
 
     def amend(

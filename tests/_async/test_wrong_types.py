@@ -66,6 +66,27 @@ async def test_a_name_that_is_no_text_is_refused_before_anything_is_done_async(s
     assert faults.calls == []
 
 
+async def test_a_number_of_rebases_that_is_none_is_refused_before_anything_is_done_async(
+    spec_version: int,
+) -> None:
+    """A negative one is not taken for 0, nor half a rebase for one."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = await Repository.create_async(storage, spec_version=spec_version)
+    session = await repo.writable_session_async("main")
+    await create_array_async(session, "a", (2,))
+    faults.clear()
+    solver = icechunk.ConflictDetector()
+    nothing: Any
+    for nothing in (1.5, "1", None):
+        with pytest.raises(TypeError, match=r"^rebase_tries must be an integer, not "):
+            await session.commit_async("create", rebase_with=solver, rebase_tries=nothing)
+    with pytest.raises(OverflowError, match=r"^rebase_tries must be 0 or more, not -1$"):
+        await session.commit_async("create", rebase_with=solver, rebase_tries=-1)
+    assert faults.calls == []
+    await session.commit_async("create", rebase_with=solver, rebase_tries=0)
+
+
 async def test_a_message_that_is_no_text_is_refused_before_anything_is_done_async(spec_version: int) -> None:
     """The session keeps its changes, and storage gets no manifest of a commit that cannot be."""
     faults = Faults()

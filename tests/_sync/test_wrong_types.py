@@ -67,6 +67,27 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_done(spec_version:
     assert faults.calls == []
 
 
+def test_a_number_of_rebases_that_is_none_is_refused_before_anything_is_done(
+    spec_version: int,
+) -> None:
+    """A negative one is not taken for 0, nor half a rebase for one."""
+    faults = Faults()
+    storage = faulty_storage(icechunk.in_memory_storage(), faults)
+    repo = Repository.create(storage, spec_version=spec_version)
+    session = repo.writable_session("main")
+    create_array(session, "a", (2,))
+    faults.clear()
+    solver = icechunk.ConflictDetector()
+    nothing: Any
+    for nothing in (1.5, "1", None):
+        with pytest.raises(TypeError, match=r"^rebase_tries must be an integer, not "):
+            session.commit("create", rebase_with=solver, rebase_tries=nothing)
+    with pytest.raises(OverflowError, match=r"^rebase_tries must be 0 or more, not -1$"):
+        session.commit("create", rebase_with=solver, rebase_tries=-1)
+    assert faults.calls == []
+    session.commit("create", rebase_with=solver, rebase_tries=0)
+
+
 def test_a_message_that_is_no_text_is_refused_before_anything_is_done(spec_version: int) -> None:
     """The session keeps its changes, and storage gets no manifest of a commit that cannot be."""
     faults = Faults()
