@@ -59,6 +59,9 @@ class RepoStatus(Result, frozen=True):
             msgspec.structs.force_setattr(self, "set_at", datetime.now(UTC))
         elif not isinstance(set_at, datetime) or set_at.tzinfo is None:
             raise TypeError(f"set_at must be a datetime with a time zone, not {set_at!r}")
+        reason: object = self.limited_availability_reason
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(f"limited_availability_reason must be of type str, not {reason!r}")
 
     def _fields(self, form: Form) -> Iterable[tuple[str, str]]:
         yield "availability", _AVAILABILITY[self.availability]

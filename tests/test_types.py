@@ -164,6 +164,8 @@ def test_repo_status_checks_its_arguments() -> None:
         RepoStatus(0)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="time zone"):
         RepoStatus(RepoAvailability.online, datetime(2024, 1, 1))
+    with pytest.raises(TypeError, match="limited_availability_reason must be of type str, not 5"):
+        RepoStatus(RepoAvailability.read_only, MOMENT, 5)  # type: ignore[arg-type]
 
 
 def test_update_types() -> None:
