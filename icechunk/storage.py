@@ -408,7 +408,10 @@ def local_filesystem_storage(path: str | os.PathLike[str], *, durable: bool = Fa
     ...     sorted(repo.list_branches())
     ['main']
     """
-    return LocalFileSystemStorage(os.path.abspath(os.fspath(path)), durable)
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path must be of type str, not {text!r}")
+    return LocalFileSystemStorage(os.path.abspath(text), durable)
 
 
 def s3_storage(

@@ -355,6 +355,8 @@ class Files:
 
     def _link(self, source: str, path: str) -> bool:
         """Give a file a second name; the answer says whether that worked. Why not, a copy will tell."""
+        if os.path.islink(source):
+            return False  # the second name would be one of the link, which may be relative to its place
         try:
             try:
                 os.link(source, path)
@@ -380,7 +382,7 @@ class Files:
     def _make_directory(self, path: str) -> None:
         missing = []
         above = path
-        while not os.path.isdir(above):
+        while not os.path.isdir(above) and above != os.path.dirname(above):
             missing.append(above)
             above = os.path.dirname(above)
         os.makedirs(path, exist_ok=True)

@@ -16,7 +16,7 @@ from icechunk._sync.backends import open_backend
 from icechunk._core.preconditions import PreconditionFailed
 from icechunk._exceptions import StorageError
 from icechunk._io.concurrency import map_concurrently
-from icechunk._io.files import INLINE_LIMIT
+from icechunk._io.files import INLINE_LIMIT, Files
 from icechunk._storage_settings import StorageConcurrencySettings, StorageRetriesSettings, StorageSettings
 from icechunk._stored_objects import Version
 from icechunk.storage import (
@@ -447,6 +447,34 @@ def test_a_root_below_a_file_is_no_missing_object(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="make the directory") as raised:
         backend.prepare_root()
     assert raised.value.kind == "io"
+
+
+def test_an_object_behind_a_symbolic_link_is_copied_and_replaced(tmp_path: Path) -> None:
+    """Tools that keep large data apart put relative links where the files were."""
+    backend = open_backend(local_filesystem_storage(tmp_path / "r"), StorageSettings())
+    version = backend.put_conditional("repo", b"one", None)
+    target = tmp_path / "object"
+    (tmp_path / "r" / "repo").rename(target)
+    (tmp_path / "r" / "repo").symlink_to("../object")
+    backend.copy("repo", "overwritten/repo.1", version)
+    backend.put_conditional("repo", b"two", version)
+    assert backend.get("overwritten/repo.1", 0, None) == b"one"
+    assert backend.get("repo", 0, None) == b"two"
+    assert target.read_bytes() == b"one"
+
+
+def test_a_path_that_is_not_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="path must be of type str"):
+        local_filesystem_storage(b"repository")  # type: ignore[arg-type]
+
+
+def test_directories_are_made_where_nothing_is_above_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a drive that does not exist, there is an end to looking for a directory that does."""
+    monkeypatch.chdir(tmp_path)
+    Files("a/b", durable=False).make_root()
+    assert (tmp_path / "a" / "b").is_dir()
 
 
 # Stores of obstore's
