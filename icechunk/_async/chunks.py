@@ -110,9 +110,7 @@ class AsyncChunks:
     async def _in_base_async(self, node: Node, coordinates: Coordinates) -> bool:
         """Whether the base snapshot has a reference for a chunk."""
         assert node.array is not None
-        if not node.array.manifests:
-            return False
-        manifest_ref = self._state.extents(node.id, node.array).find(coordinates)
+        manifest_ref = self._state.manifest_of(node, node.array, coordinates)
         if manifest_ref is None:
             return False
         manifest = await self._fetch_manifest_async(manifest_ref)
@@ -133,7 +131,7 @@ class AsyncChunks:
                 yield written
         for manifest_ref in node.array.manifests:
             manifest = await self._fetch_manifest_async(manifest_ref)
-            references = manifest.refs(node.id)
+            references = manifest.refs(node.id, len(node.array.shape))
             if references is None:
                 continue
             if recorded is not None:
@@ -151,7 +149,7 @@ class AsyncChunks:
 
         async def stored_async(manifest_ref: ManifestRef) -> int:
             manifest = await self._fetch_manifest_async(manifest_ref)
-            references = manifest.refs(node.id)
+            references = manifest.refs(node.id, len(array.shape))
             if references is None:
                 return 0
             if recorded is not None:

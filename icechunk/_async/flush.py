@@ -222,12 +222,13 @@ async def _run_async(
 async def _merge_async(snapshot: Snapshot, assets: AsyncAssets, piece: Piece) -> list[ChunkRefs]:
     """The references of a piece's new manifests. The old ones are let go of on return."""
     large = piece.references > _MANY_REFERENCES
+    ndim = len(piece.edges)
 
     async def fetch_async(source: ManifestRef) -> ChunkRefs | None:
         manifest = await fetch_manifest_async(assets, snapshot, source.object_id)
         if large:
-            return await run_in_thread_async(manifest.refs, piece.node.id, keep=False)
-        return manifest.refs(piece.node.id, keep=False)
+            return await run_in_thread_async(manifest.refs, piece.node.id, ndim, keep=False)
+        return manifest.refs(piece.node.id, ndim, keep=False)
 
     fetched = await map_concurrently_async(fetch_async, piece.work.sources, 8)
     sources = [references for references in fetched if references is not None]

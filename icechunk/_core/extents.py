@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icechunk._exceptions import ErrorKind, FormatError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,14 +20,26 @@ if TYPE_CHECKING:
 
 
 class ExtentIndex:
-    """The manifests of one array, looked up by chunk coordinates."""
+    """The manifests of one array, looked up by chunk coordinates.
+
+    Raises
+    ------
+    FormatError
+        Kind `invalid-file-format`: the extents of a manifest are not those of an array of `ndim` dimensions.
+    """
 
     __slots__ = ("_high", "_last", "_low", "_manifests")
 
-    def __init__(self, manifests: Sequence[ManifestRef]) -> None:
+    def __init__(self, path: str, manifests: Sequence[ManifestRef], ndim: int) -> None:
         self._manifests = manifests
+        if any(len(manifest.extents) != ndim for manifest in manifests):
+            raise FormatError(
+                f"the manifests of `{path}` do not say which of its chunks they have: somebody changed its "
+                "number of dimensions, or the snapshot is damaged; write the array anew",
+                ErrorKind.INVALID_FILE_FORMAT,
+            )
         boxes = np.array([manifest.extents for manifest in manifests], np.int64)
-        boxes = boxes.reshape(len(manifests), -1, 2)
+        boxes = boxes.reshape(len(manifests), ndim, 2)
         self._low = boxes[:, :, 0]
         self._high = boxes[:, :, 1]
         self._last = manifests[0]

@@ -273,6 +273,11 @@ class _Reach(NamedTuple):
 
 def _reach(manifest: ManifestRef, edges: Edges) -> _Reach | None:
     """The cells of a manifest, None when it lies outside the grid."""
+    if len(manifest.extents) != len(edges):
+        if any(len(edge) < 2 for edge in edges):
+            return None
+        # The array had another number of dimensions: what still fits may be anywhere.
+        return _Reach((0,) * len(edges), tuple(len(edge) - 2 for edge in edges), False)
     first: list[int] = []
     last: list[int] = []
     is_whole = True

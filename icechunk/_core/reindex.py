@@ -150,7 +150,8 @@ def rearranged_table(
     """
     assert node.array is not None
     num_chunks = [dimension.num_chunks for dimension in node.array.shape]
-    found = [references for each in manifests if (references := each.refs(node.id, keep=False)) is not None]
+    decoded = [each.refs(node.id, len(num_chunks), keep=False) for each in manifests]
+    found = [references for references in decoded if references is not None]
     base = ChunkRefs.concat(found) if found else ChunkRefs.empty(len(num_chunks))
     chunks = base if recorded is None else ChunkRefs.merge(base, *recorded)
     inside = chunks.in_box([0] * len(num_chunks), num_chunks)

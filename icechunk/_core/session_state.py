@@ -262,22 +262,26 @@ class SessionState:
             recorded = table.find(coordinates)
             if recorded is not UNRECORDED:
                 return recorded  # type: ignore[return-value]  # UNRECORDED is excluded by identity
-        manifests = array.manifests
-        if not manifests:
-            return None
-        if len(manifests) == 1:
-            return node.id, manifests[0]
-        manifest = self.extents(node.id, array).find(coordinates)
+        manifest = self.manifest_of(node, array, coordinates)
         return None if manifest is None else (node.id, manifest)
 
-    def extents(self, node_id: bytes, array: ArrayData) -> ExtentIndex:
-        """The index of an array's manifests by the chunks they cover."""
-        known = self._extents.get(node_id)
-        if known is not None and known[0].manifests is array.manifests:
-            return known[1]
-        index = ExtentIndex(array.manifests)
-        self._extents[node_id] = (array, index)
-        return index
+    def manifest_of(self, node: Node, array: ArrayData, coordinates: Coordinates) -> ManifestRef | None:
+        """The manifest of an array that has a chunk of the base, if there is such a chunk.
+
+        Raises
+        ------
+        FormatError
+            Kind `invalid-file-format`, as by `ExtentIndex`.
+        """
+        manifests = array.manifests
+        if len(manifests) < 2:
+            return manifests[0] if manifests else None
+        known = self._extents.get(node.id)
+        if known is not None and known[0].manifests is manifests:
+            return known[1].find(coordinates)
+        index = ExtentIndex(node.path, manifests, len(array.shape))
+        self._extents[node.id] = (array, index)
+        return index.find(coordinates)
 
     def check_chunk_writable(self, path: str, coordinates: Coordinates) -> Node:
         """The array that a chunk is about to be written to.

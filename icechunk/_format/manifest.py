@@ -116,10 +116,12 @@ class Manifest:
         """Ids of the arrays that have references here."""
         return list(self._arrays)
 
-    def refs(self, node_id: bytes, *, keep: bool = True) -> ChunkRefs | None:
+    def refs(self, node_id: bytes, ndim: int | None = None, *, keep: bool = True) -> ChunkRefs | None:
         """All references of an array, decoded once; None if it has none here.
 
-        With `keep` False they are not kept for the next time, unless they are already.
+        With `ndim`, those with another number of coordinates are left out: what an array has from before
+        somebody gave it another number of dimensions. With `keep` False they are not kept for the next
+        time, unless they are already.
 
         Raises
         ------
@@ -127,15 +129,20 @@ class Manifest:
             Kind `invalid-file-format`: the references are damaged.
         """
         found = self._decoded.get(node_id)
-        if found is not None or not (array := self._arrays.get(node_id, (0, 0)))[1]:
+        if found is not None and ndim in (None, found.ndim):
             return found
-        if not keep:
-            return _decode_refs(self._reader, *array, self._dictionary)
-        with self._lock.held:
-            found = self._decoded.get(node_id)
-            if found is None:
-                found = self._decoded[node_id] = _decode_refs(self._reader, *array, self._dictionary)
-        return found
+        array = self._arrays.get(node_id, (0, 0))
+        if not array[1]:
+            return None
+        if keep and found is None:
+            with self._lock.held:
+                found = self._decoded.get(node_id)
+                if found is None:
+                    found = _decode_refs(self._reader, *array, self._dictionary, ndim)
+                    self._decoded[node_id] = found
+            if ndim in (None, found.ndim):
+                return found
+        return _decode_refs(self._reader, *array, self._dictionary, ndim)
 
     def keep(self, node_id: bytes, refs: ChunkRefs) -> None:
         """Take the references of an array, as they were encoded, in the place of decoding them.
@@ -154,13 +161,13 @@ class Manifest:
             Kind `invalid-file-format`: the reference, or what is met in search of it, is damaged.
         """
         refs = self._decoded.get(node_id)
-        if refs is None:
+        if refs is None or refs.ndim != len(coords):
             start, count = self._arrays.get(node_id, (0, 0))
             # Threads may lose a few counts here, which does no harm.
             self._searches += 1
-            if self._searches <= _MIN_SEARCHES + count * _SEARCHES_PER_REF:
+            if refs is not None or self._searches <= _MIN_SEARCHES + count * _SEARCHES_PER_REF:
                 return self._search(start, count, coords)
-            refs = self.refs(node_id)
+            refs = self.refs(node_id, len(coords))
             if refs is None:
                 return None
         return refs.find(coords)
@@ -169,8 +176,8 @@ class Manifest:
         # `Table` would do, at several times the cost of a step.
         reader = self._reader
         data = reader.data
-        read_index = Struct(f"<{1 + len(coords)}I").unpack_from
-        wanted = (len(coords), *coords)
+        width = len(coords)
+        read_index = Struct(f"<{width}I").unpack_from
         low, high = 0, count
         try:
             while low < high:
@@ -182,12 +189,15 @@ class Manifest:
                 if vtable < 0 or vtable_size < 6 or not field:
                     raise reader.error("a chunk reference has no index")
                 at = table + field
-                index = read_index(data, at + _read_u32(data, at)[0])
-                if index == wanted:
+                at += _read_u32(data, at)[0]
+                found = _read_u32(data, at)[0]
+                if found == width:
+                    index = read_index(data, at + 4)
+                else:
+                    index = Struct(f"<{min(found, width + 1)}I").unpack_from(data, at + 4)
+                if index == coords:
                     return _point_ref(Table(reader, table), self._dictionary)
-                if index[0] != len(coords):
-                    return None
-                if index < wanted:
+                if index < coords:
                     low = middle + 1
                 else:
                     high = middle
@@ -255,11 +265,21 @@ def _point_ref(table: Table, dictionary: LocationDictionary | None) -> ChunkRef:
     return virtual(location, table.u64(_OFFSET), table.u64(_LENGTH), etag, table.u32(_MODIFIED) or None)
 
 
-def _decode_refs(reader: Reader, start: int, count: int, dictionary: LocationDictionary | None) -> ChunkRefs:
-    """All references of the vector at a position."""
+def _decode_refs(
+    reader: Reader, start: int, count: int, dictionary: LocationDictionary | None, ndim: int | None
+) -> ChunkRefs:
+    """All references of the vector at a position, or those with so many coordinates."""
     positions = start + 4 * np.arange(count, dtype=np.int64)
     positions += reader.array(start, count, "<u4")
     tables = Tables(reader, positions)
+    if ndim is not None:
+        fitting = tables.spans(_INDEX, 4)[1] == ndim
+        if not fitting.all():
+            positions = positions[fitting]
+            count = len(positions)
+            if not count:
+                return ChunkRefs.empty(ndim)
+            tables = Tables(reader, positions)
     coords = _decode_coords(reader, tables)
     rows = np.zeros(count, ROW)
     rows["offset"] = tables.numbers(_OFFSET, "<u8")

@@ -111,9 +111,7 @@ class SyncChunks:
     def _in_base(self, node: Node, coordinates: Coordinates) -> bool:
         """Whether the base snapshot has a reference for a chunk."""
         assert node.array is not None
-        if not node.array.manifests:
-            return False
-        manifest_ref = self._state.extents(node.id, node.array).find(coordinates)
+        manifest_ref = self._state.manifest_of(node, node.array, coordinates)
         if manifest_ref is None:
             return False
         manifest = self._fetch_manifest(manifest_ref)
@@ -134,7 +132,7 @@ class SyncChunks:
                 yield written
         for manifest_ref in node.array.manifests:
             manifest = self._fetch_manifest(manifest_ref)
-            references = manifest.refs(node.id)
+            references = manifest.refs(node.id, len(node.array.shape))
             if references is None:
                 continue
             if recorded is not None:
@@ -152,7 +150,7 @@ class SyncChunks:
 
         def stored(manifest_ref: ManifestRef) -> int:
             manifest = self._fetch_manifest(manifest_ref)
-            references = manifest.refs(node.id)
+            references = manifest.refs(node.id, len(array.shape))
             if references is None:
                 return 0
             if recorded is not None:

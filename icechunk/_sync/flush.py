@@ -223,12 +223,13 @@ def _run(
 def _merge(snapshot: Snapshot, assets: SyncAssets, piece: Piece) -> list[ChunkRefs]:
     """The references of a piece's new manifests. The old ones are let go of on return."""
     large = piece.references > _MANY_REFERENCES
+    ndim = len(piece.edges)
 
     def fetch(source: ManifestRef) -> ChunkRefs | None:
         manifest = fetch_manifest(assets, snapshot, source.object_id)
         if large:
-            return run_in_thread(manifest.refs, piece.node.id, keep=False)
-        return manifest.refs(piece.node.id, keep=False)
+            return run_in_thread(manifest.refs, piece.node.id, ndim, keep=False)
+        return manifest.refs(piece.node.id, ndim, keep=False)
 
     fetched = map_concurrently(fetch, piece.work.sources, 8)
     sources = [references for references in fetched if references is not None]

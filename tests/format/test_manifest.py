@@ -479,3 +479,24 @@ def test_manifests_that_are_too_large_are_refused_before_any_work() -> None:
     with pytest.raises(FormatError, match="split manifests") as caught:
         encode_manifest(ID, [(NODE, refs)], 2)
     assert caught.value.kind == ErrorKind.SERIALIZATION
+
+
+def test_references_from_before_an_array_had_so_many_dimensions() -> None:
+    """The official release keeps them among those of now; a search finds its way through both."""
+    places: list[Coordinates] = [(0, 0), (0, 1), (1, 0), (2, 3)]
+    items = {at: native(bytes([index]) * 12, 1) for index, at in enumerate(places)}
+    payload = encode(items, 2)
+    at = payload.index(struct.pack("<III", 2, 0, 0))
+    mixed = payload[:at] + struct.pack("<I", 1) + payload[at + 4 :]
+    left = {at: ref for at, ref in items.items() if at != (0, 0)}
+    manifest = decode_manifest(mixed, KEY)
+    for _ in range(200):  # until they are decoded at once
+        assert manifest.find(NODE, (0,)) == items[0, 0]
+        assert {at: manifest.find(NODE, at) for at in left} == left
+        assert manifest.find(NODE, (0, 0)) is None
+        assert manifest.find(NODE, (0, 0, 0)) is None
+    assert content(manifest.refs(NODE, 2)) == left
+    assert content(manifest.refs(NODE, 1)) == {(0,): items[0, 0]}
+    assert content(manifest.refs(NODE, 3)) == {}
+    with pytest.raises(FormatError, match="differ in their number of dimensions"):
+        decode_manifest(mixed, KEY).refs(NODE)
