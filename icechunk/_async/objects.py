@@ -48,6 +48,9 @@ _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
 _DELETIONS_AT_A_TIME = 10
 _SMALLEST_PART = 5 * 1024 * 1024
+_LARGEST_OFFSET = 0x7FFF_FFFF_FFFF_FFFF
+_UNASKED = 1024 * 1024 * 1024
+"""Bytes that are read, and memory taken for them, without asking first whether the object has so many."""
 
 
 class AsyncObjectBackend:
@@ -81,8 +84,10 @@ class AsyncObjectBackend:
                         path, options={"range": {"offset": start}} if start else None
                     )
                     return memoryview(await found.bytes_async())
+            if end - start > _UNASKED or end > _LARGEST_OFFSET or end == start:
+                await self._check_length_async(key, end)
             if end == start:
-                return await self._nothing_async(key, end)
+                return b""
             if end - start <= self._request_size:
                 async with self._gate.passing_async():
                     data = await store.get_range_async(path, start=start, end=end)
@@ -91,15 +96,14 @@ class AsyncObjectBackend:
         except FAILURES as error:
             raise failure(error, "read", key, self.storage) from error
 
-    async def _nothing_async(self, key: str, end: int) -> Data:
-        """No bytes, of an object that is there and long enough."""
+    async def _check_length_async(self, key: str, end: int) -> None:
+        """Ask whether an object is there and long enough, before memory is taken for what it has."""
         info = await self.head_async(key)
         if info.size_bytes < end:
             raise StorageError(
                 f"object `{key}` has {info.size_bytes} bytes, so it has none at {end}",
                 ErrorKind.INVALID_OBJECT_SIZE,
             )
-        return b""
 
     async def _get_in_parts_async(self, key: str, start: int, end: int) -> Data:
         """A large range in several requests at a time."""

@@ -69,6 +69,10 @@ LOCK_NAME = ".lock#0"
 """The lock file at the root; named like a temporary file, so that no listing shows it."""
 
 _LARGEST_CALL = 0x7FFF_F000
+_LARGEST_OFFSET = 0x7FFF_FFFF_FFFF_FFFF
+_UNASKED = 64 * 1024 * 1024
+"""Bytes that are read, and memory taken for them, without asking first whether the file has so many."""
+
 _BATCH = 1000
 _CLOSED_ON_EXEC = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ = os.O_RDONLY | _CLOSED_ON_EXEC
@@ -125,7 +129,7 @@ class Files:
         """The bytes of an object, or exactly those of a range."""
         file = os.open(self.path(key), _READ)
         try:
-            if end is not None and 0 <= start < end <= start + _LARGEST_CALL:
+            if end is not None and 0 <= start < end <= min(start + _UNASKED, _LARGEST_OFFSET):
                 data = _read_piece(file, start, end - start)
                 if len(data) == end - start:  # the usual case: no need to ask for the size
                     return data
@@ -423,7 +427,7 @@ def _next(batches: Iterator[list[Found]]) -> list[Found]:
 
 def _read_known_range(file: int, start: int, end: int | None) -> bytes | None:
     """A range that is there, without asking for the size of the file; None if it has to be asked for."""
-    if end is None or not 0 <= start < end <= start + INLINE_LIMIT:
+    if end is None or not 0 <= start < end <= min(start + INLINE_LIMIT, _LARGEST_OFFSET):
         return None
     piece = bytearray(end - start)
     return bytes(piece) if _read_without_waiting(file, piece, start) == len(piece) else None

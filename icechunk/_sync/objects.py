@@ -49,6 +49,9 @@ _LISTED_AT_ONCE = 1000
 _DELETED_AT_ONCE = 1000
 _DELETIONS_AT_A_TIME = 10
 _SMALLEST_PART = 5 * 1024 * 1024
+_LARGEST_OFFSET = 0x7FFF_FFFF_FFFF_FFFF
+_UNASKED = 1024 * 1024 * 1024
+"""Bytes that are read, and memory taken for them, without asking first whether the object has so many."""
 
 
 class SyncObjectBackend:
@@ -82,8 +85,10 @@ class SyncObjectBackend:
                         path, options={"range": {"offset": start}} if start else None
                     )
                     return memoryview(found.bytes())
+            if end - start > _UNASKED or end > _LARGEST_OFFSET or end == start:
+                self._check_length(key, end)
             if end == start:
-                return self._nothing(key, end)
+                return b""
             if end - start <= self._request_size:
                 with self._gate.passing():
                     data = store.get_range(path, start=start, end=end)
@@ -92,15 +97,14 @@ class SyncObjectBackend:
         except FAILURES as error:
             raise failure(error, "read", key, self.storage) from error
 
-    def _nothing(self, key: str, end: int) -> Data:
-        """No bytes, of an object that is there and long enough."""
+    def _check_length(self, key: str, end: int) -> None:
+        """Ask whether an object is there and long enough, before memory is taken for what it has."""
         info = self.head(key)
         if info.size_bytes < end:
             raise StorageError(
                 f"object `{key}` has {info.size_bytes} bytes, so it has none at {end}",
                 ErrorKind.INVALID_OBJECT_SIZE,
             )
-        return b""
 
     def _get_in_parts(self, key: str, start: int, end: int) -> Data:
         """A large range in several requests at a time."""

@@ -132,7 +132,12 @@ async def test_ranges_are_exact_async(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)]
+    ("start", "end"),
+    [
+        *[(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)],
+        # What damaged references ask for.
+        *[(0, 2**40), (1, 2**63), (2**63, 2**63 + 1), (2**63 - 5, 2**63 + 5), (2**64 - 2, 2**65)],
+    ],
 )
 async def test_a_range_past_the_end_is_an_error_async(storage: Storage, start: int, end: int) -> None:
     backend = await open_backend_async(storage, SMALL_REQUESTS)

@@ -133,7 +133,12 @@ def test_ranges_are_exact(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)]
+    ("start", "end"),
+    [
+        *[(0, 10_001), (9_000, 12_000), (10_000, 10_001), (20_000, 20_001), (20_000, 20_000)],
+        # What damaged references ask for.
+        *[(0, 2**40), (1, 2**63), (2**63, 2**63 + 1), (2**63 - 5, 2**63 + 5), (2**64 - 2, 2**65)],
+    ],
 )
 def test_a_range_past_the_end_is_an_error(storage: Storage, start: int, end: int) -> None:
     backend = open_backend(storage, SMALL_REQUESTS)
