@@ -272,15 +272,16 @@ def _decode_refs(
     positions = start + 4 * np.arange(count, dtype=np.int64)
     positions += reader.array(start, count, "<u4")
     tables = Tables(reader, positions)
-    if ndim is not None:
-        fitting = tables.spans(_INDEX, 4)[1] == ndim
-        if not fitting.all():
-            positions = positions[fitting]
-            count = len(positions)
-            if not count:
-                return ChunkRefs.empty(ndim)
-            tables = Tables(reader, positions)
-    coords = _decode_coords(reader, tables)
+    starts, counts = tables.spans(_INDEX, 4)
+    if not starts.all():
+        raise reader.error("a chunk reference has no index")
+    if ndim is not None and not (fitting := counts == ndim).all():
+        positions, starts, counts = positions[fitting], starts[fitting], counts[fitting]
+        count = len(positions)
+        if not count:
+            return ChunkRefs.empty(ndim)
+        tables = Tables(reader, positions)
+    coords = _decode_coords(reader, starts, counts)
     rows = np.zeros(count, ROW)
     rows["offset"] = tables.numbers(_OFFSET, "<u8")
     rows["length"] = tables.numbers(_LENGTH, "<u8")
@@ -298,20 +299,17 @@ def _decode_refs(
     return ChunkRefs.from_columns(coords, rows, np.frombuffer(reader.data, np.uint8), dictionary)
 
 
-def _decode_coords(reader: Reader, tables: Tables) -> NDArray[np.uint32]:
-    starts, counts = tables.spans(_INDEX, 4)
-    if not starts.all():
-        raise reader.error("a chunk reference has no index")
+def _decode_coords(reader: Reader, starts: Places, counts: Places) -> NDArray[np.uint32]:
     ndim = int(counts[0])
     if (counts != ndim).any():
         raise reader.error("the chunk references of an array differ in their number of dimensions")
     # Coordinates are distinct, so no writer can have let tables share an index.
-    if len(tables) * ndim * 4 > reader.size:
+    if len(counts) * ndim * 4 > reader.size:
         raise reader.error("the indices of its chunk references overlap")
     if not ndim:
-        return np.empty((len(tables), 0), np.uint32)
+        return np.empty((len(counts), 0), np.uint32)
     coords: Column = reader.gather(starts, f"V{4 * ndim}").view("<u4")
-    return coords.reshape(len(tables), ndim)
+    return coords.reshape(len(counts), ndim)
 
 
 def _decode_data(tables: Tables, rows: NDArray[np.void], has_dictionary: bool) -> None:
