@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from icechunk import display
 from icechunk._exceptions import ErrorKind, StorageError
@@ -317,40 +317,6 @@ class S3Storage(ObjectStorage, frozen=True):
                 yield name, str(value)
         if self.checksum_algorithm is not None:
             yield "checksum_algorithm", self.checksum_algorithm.name
-
-
-class WrappedStorage(Storage, frozen=True):
-    """A storage in front of another one, for instance one with faults.
-
-    The two functions put a backend in front of the other's; one for each spelling.
-    """
-
-    inner: Storage
-    wrap_async: Callable[[Any], Any]
-    wrap: Callable[[Any], Any]
-
-    _type: ClassVar[str] = "wrapped"
-
-    @property
-    def location(self) -> str:
-        return self.inner.location
-
-    def is_same_place(self, other: Storage) -> bool:
-        return isinstance(other, WrappedStorage) and self.inner.is_same_place(other.inner)
-
-    @property
-    def requires_prefix(self) -> bool:
-        return self.inner.requires_prefix
-
-    @property
-    def is_remote(self) -> bool:
-        return self.inner.is_remote
-
-    def default_settings(self) -> StorageSettings:
-        return self.inner.default_settings()
-
-    def _fields(self, form: Form) -> Fields:
-        return self.inner._fields(form)
 
 
 def in_memory_storage() -> Storage:

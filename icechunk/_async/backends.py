@@ -22,13 +22,13 @@ from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._io.gate import DEFAULT_REQUESTS, RequestGate
 from icechunk._setting import merged
 from icechunk._storage_settings import StorageSettings
+from icechunk._wrapped_storage import WrappedStorage
 from icechunk.config import Attribution
 from icechunk.storage import (
     InMemoryStorage,
     LocalFileSystemStorage,
     ObjectStorage,
     Storage,
-    WrappedStorage,
 )
 
 if TYPE_CHECKING:

@@ -16,10 +16,12 @@ from icechunk._async.faulty import AsyncFaultyBackend
 from icechunk._exceptions import ErrorKind, StorageError
 from icechunk._locks import StateLock
 from icechunk._sync.faulty import SyncFaultyBackend
-from icechunk.storage import Storage, WrappedStorage
+from icechunk._wrapped_storage import WrappedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from icechunk.storage import Storage
 
 __all__ = ["Call", "Faults", "faulty_storage"]
 
